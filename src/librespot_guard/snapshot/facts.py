@@ -1,0 +1,292 @@
+"""The facts about one host, as frozen values.
+
+Nothing here reads a machine (`collect` does) and nothing here interprets a packet filter (`firewall` does): a snapshot
+keeps what was read, so that a better reader of tomorrow can read the snapshot of today.
+
+Conventions: addresses are text as `ipaddress` prints them, networks are CIDR text, numbers are host integers, `None`
+means "could not be told" (and `incomplete` says why).
+"""
+
+from dataclasses import dataclass, field
+
+SCHEMA = "librespot-guard/snapshot/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something that could not be read: `what` (a path, a process, a table) and `why`, and what to do about it."""
+
+    what: str
+    why: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A network interface (rtnetlink RTM_GETLINK).
+
+    `arp_type` is ARPHRD_* (1 Ethernet, 772 loopback, 65534 none); `kind` is IFLA_INFO_KIND ("veth", "bridge", …).
+    """
+
+    index: int
+    name: str
+    up: bool
+    arp_type: int = 1
+    mac: str | None = None
+    kind: str | None = None
+    master: str | None = None
+    group: int = 0
+    mtu: int = 1500
+
+    @property
+    def loopback(self) -> bool:
+        """Whether this is the loopback interface."""
+        return self.arp_type == 772
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address of an interface (RTM_GETADDR). `family` is "ipv4" or "ipv6"; `scope` is RT_SCOPE_* (254 = host)."""
+
+    family: str
+    address: str
+    prefixlen: int
+    dev: str
+    scope: int = 0
+    broadcast: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route (RTM_GETROUTE). `kind` is unicast, local, broadcast, anycast, multicast, blackhole, unreachable, prohibit or throw.
+
+    `table` is 255 for local, 254 for main, 253 for default. `devs` holds every nexthop's interface.
+    """
+
+    family: str
+    table: int
+    dst: str
+    kind: str
+    devs: tuple[str, ...] = ()
+    gateway: str | None = None
+    priority: int = 0
+    src: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingRule:
+    """A rule of the routing policy database (RTM_GETRULE); `other` is true if it has selectors not named here."""
+
+    family: str
+    priority: int
+    table: int
+    action: str = "to_table"
+    src: str | None = None
+    dst: str | None = None
+    iif: str | None = None
+    oif: str | None = None
+    mark: int | None = None
+    mask: int | None = None
+    inverted: bool = False
+    other: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A multicast group that an interface has joined (/proc/net/igmp, /proc/net/igmp6)."""
+
+    family: str
+    dev: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A socket that waits for packets from anybody (sock_diag): a listening TCP socket, or a UDP socket without a peer.
+
+    `address` is "0.0.0.0" or "::" for a wildcard. `v6only` is None for IPv4 sockets; False on "::" means that IPv4
+    reaches it too. `device` is SO_BINDTODEVICE. `pids` are empty if the owner could not be told.
+    """
+
+    proto: str
+    family: str
+    address: str
+    port: int
+    v6only: bool | None = None
+    device: str | None = None
+    uid: int | None = None
+    inode: int = 0
+    cgroup: str | None = None
+    pids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An established TCP connection through which somebody manages this host, e.g. that of sshd.
+
+    `why` says how it was recognised.
+    """
+
+    family: str
+    local: str
+    local_port: int
+    peer: str
+    peer_port: int
+    dev: str | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleText:
+    """How `nft` prints one rule, for people: found by family, table, chain and handle."""
+
+    family: str
+    table: str
+    chain: str
+    handle: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class NftDump:
+    """The nf_tables ruleset as the kernel gave it over nfnetlink.
+
+    `data` is the concatenation of whole netlink messages (header included) of NEWTABLE, NEWCHAIN, NEWSET, NEWSETELEM
+    (with its table and set), NEWRULE, NEWOBJ and NEWFLOWTABLE; `generation` is NFTA_GEN_ID, equal before and after
+    reading. `firewall.decode` reads it. `text` is only for people.
+    """
+
+    generation: int
+    data: bytes
+    text: tuple[RuleText, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OtherFilter:
+    """A packet filter that is on the path but is not in the nf_tables dump: legacy iptables, XDP, tc, IPVS, …
+
+    The analysis names it and does not say "exact" where it may matter. `where` is an interface or a table.
+    """
+
+    kind: str
+    where: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """One network namespace: what is on the way from its interfaces to its sockets.
+
+    `id` is the inode number of the namespace as text; `name` is its name under /run/netns, if any; `home` marks the
+    namespace the reader ran in. `sysctls` maps names such as "net.ipv4.conf.eth0.rp_filter" to text.
+    """
+
+    id: str
+    home: bool
+    name: str | None = None
+    links: tuple[Link, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Route, ...] = ()
+    rules: tuple[RoutingRule, ...] = ()
+    sysctls: dict[str, str] = field(default_factory=dict)
+    groups: tuple[Group, ...] = ()
+    listeners: tuple[Listener, ...] = ()
+    nft: NftDump | None = None
+    other_filters: tuple[OtherFilter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceListener:
+    """A listener of a service and what it is for.
+
+    `surface` is one of design section 4: discovery, connect, api, login, stream, control, metadata, or "unknown".
+    `pinned` is whether the port stays the same over a restart; `pinned_by` says which setting fixes it, or why it is not known.
+    `known_by` says how the surface was told: "asked" (it answered getInfo) or "catalogue".
+    """
+
+    listener: Listener
+    surface: str
+    pinned: bool
+    pinned_by: str = ""
+    known_by: str = "catalogue"
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A secret that other users of the host can see, without its value; `where` is argv or environment."""
+
+    where: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What the service itself answered to an unauthenticated `getInfo`, cleaned of control characters and bounded.
+
+    `account` is `activeUser`, "" when nobody is logged in.
+    """
+
+    brand: str = ""
+    model: str = ""
+    version: str = ""
+    library_version: str = ""
+    remote_name: str = ""
+    device_id: str = ""
+    account: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One running instance of a family member.
+
+    `argv` and `environment` hold only what matters to exposure, with secrets replaced by "***"; `secrets` names those.
+    `parent_flavour` is set when it is a child of another family member (snapserver).
+    """
+
+    name: str
+    flavour: str
+    version: str | None
+    pid: int
+    uid: int
+    executable: str
+    netns: str
+    listeners: tuple[ServiceListener, ...] = ()
+    argv: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    secrets: tuple[Secret, ...] = ()
+    user: str | None = None
+    unit: str | None = None
+    container: str | None = None
+    cgroup: str | None = None
+    started: float | None = None
+    cache_dir: str | None = None
+    restart: str | None = None
+    info: Info | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All facts about one host at one moment. `taken` is UTC in ISO 8601; `byteorder` that of the CPU ("little" or "big")."""
+
+    taken: str
+    tool: str
+    hostname: str
+    kernel: str
+    byteorder: str
+    namespaces: tuple[Namespace, ...]
+    services: tuple[Service, ...] = ()
+    admin: tuple[Connection, ...] = ()
+    privileged: bool = False
+    incomplete: tuple[Gap, ...] = ()
+
+    @property
+    def home(self) -> Namespace:
+        """The namespace that the reader ran in."""
+        return next(n for n in self.namespaces if n.home)
+
+    def namespace(self, ns_id: str) -> Namespace:
+        """The namespace of this id; KeyError if the snapshot has none."""
+        for candidate in self.namespaces:
+            if candidate.id == ns_id:
+                return candidate
+        raise KeyError(ns_id)

@@ -1,0 +1,93 @@
+"""A snapshot survives its JSON form, and anything else is refused with its place."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from librespot_guard.errors import InputError
+from librespot_guard.snapshot import (
+    Address,
+    Info,
+    Link,
+    Listener,
+    Namespace,
+    NftDump,
+    Secret,
+    Service,
+    ServiceListener,
+    Snapshot,
+    dumps,
+    loads,
+)
+
+LISTENER = Listener("tcp", "ipv6", "::", 37123, v6only=False, pids=(812,))
+HOST = Snapshot(
+    "2026-11-24T12:00:00Z",
+    "0.1.0",
+    "speaker",
+    "6.1.0",
+    "little",
+    (Namespace("1", home=True, links=(Link(1, "lo", up=True),), addresses=(Address("ipv4", "127.0.0.1", 8, "lo"),), listeners=(LISTENER,), nft=NftDump(3, b"\0\xff")),),
+    (
+        Service(
+            "living-room", "librespot", None, 812, 998, "/usr/bin/librespot", "1", (ServiceListener(LISTENER, "connect", pinned=False),),
+            ("librespot", "-k", "***"), {"HOME": "/"}, (Secret("argv", "-k"),), started=1.5, info=Info(account="alice"),
+        ),
+    ),
+)  # fmt: skip
+
+
+def test_round_trip() -> None:
+    """Writing and reading gives the same facts."""
+    assert loads(dumps(HOST)) == HOST
+
+
+@given(st.integers(0, len(dumps(HOST)) - 2))
+def test_a_truncated_document_is_refused(length: int) -> None:
+    """No prefix of a snapshot passes for a snapshot."""
+    with pytest.raises(InputError, match=r"host\.json"):
+        loads(dumps(HOST)[:length], source="host.json")
+
+
+def edited(path: str, value: Any) -> str:
+    """The document with the value at a dotted path replaced (or removed if the value is Ellipsis)."""
+    document = json.loads(dumps(HOST))
+    *parents, last = path.split(".")
+    at = document
+    for part in parents:
+        at = at[int(part)] if part.isdigit() else at[part]
+    if value is ...:
+        del at[last]
+    else:
+        at[last] = value
+    return json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("schema", "librespot-guard/snapshot/2", "expected the schema"),
+        ("hostname", 7, "hostname: expected text"),
+        ("hostname", ..., "`hostname` is missing"),
+        ("colour", "red", "unknown key `colour`"),
+        ("namespaces.0.links.0.up", 1, r"links\[0\]\.up: expected true or false"),
+        ("namespaces.0.home", False, "exactly one must be `home`"),
+        ("namespaces.0.nft.data", "!", "not base64"),
+        ("services.0.netns", "9", "namespace 9, which the snapshot does not hold"),
+        ("services.0.started", "then", "expected a number"),
+        ("services", {}, "expected a list"),
+    ],
+)
+def test_what_is_wrong_is_named(path: str, value: Any, message: str) -> None:
+    """Each fault is reported with its place."""
+    with pytest.raises(InputError, match=message):
+        loads(edited(path, value))
+
+
+def test_deep_nesting_is_refused() -> None:
+    """A document made to exhaust the stack is refused."""
+    with pytest.raises(InputError):
+        loads("[" * 100_000)
