@@ -1,0 +1,168 @@
+"""How `reach` looks to people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from librespot_guard.reach import Packet, cidrs
+from librespot_guard.reach.interpreter import trace
+from librespot_guard.reach.routing import text
+
+if TYPE_CHECKING:
+    from librespot_guard.cli.reach import Target
+    from librespot_guard.plan.proof import Claim, Proof
+    from librespot_guard.reach import IntervalSet, Reached, Trace, World
+
+_SHOWN = 4
+
+
+def show(
+    worlds: dict[str, World],
+    entries: list[tuple[Target, Reached]],
+    answers: list[dict[str, Any]],
+    proof: Proof | None,
+    *,
+    everything: bool,
+) -> None:
+    """Print every answer under its listener, then the proof. Ways in with the same answer share a line, unless `everything`."""
+    groups: dict[tuple[Any, ...], list[tuple[Target, Reached, dict[str, Any]]]] = {}
+    for (target, reached), answer in zip(entries, answers, strict=True):
+        question = reached.question
+        alike = (
+            target,
+            question.iface,
+            question.family,
+            reached.answer.shown_may,
+            reached.answer.shown_must,
+            question.surplus,
+        )
+        key = (*alike, len(groups)) if everything else alike
+        groups.setdefault(key, []).append((target, reached, answer))
+    heading = None
+    for group in groups.values():
+        target, reached, answer = group[0]
+        here = _heading(target)
+        if here != heading:
+            click.echo(("" if heading is None else "\n") + click.style(here, bold=True))
+            heading = here
+        _line(worlds[target.netns], target, reached, [r.question.dst for _, r, _ in group])
+        if "from" in answer:
+            _from_line(answer["from"])
+    if proof is not None:
+        _proof(proof)
+
+
+def _heading(target: Target) -> str:
+    listener = target.listener
+    address = f"[{listener.address}]" if ":" in listener.address else listener.address
+    surface = f" {target.surface}" if target.surface else ""
+    return f"{target.service or 'port'}: {listener.proto} {address}:{listener.port}{surface}"
+
+
+def _who(family: str, sources: IntervalSet) -> str:
+    everything = (1 << (32 if family == "ipv4" else 128)) - 1
+    if not sources:
+        return "nobody"
+    if sources.pairs == ((0, everything),):
+        return "ANYBODY"
+    listed = cidrs(family, sources)
+    more = f" and {len(listed) - _SHOWN} more networks" if len(listed) > _SHOWN else ""
+    return ", ".join(listed[:_SHOWN]) + more
+
+
+def _line(world: World, target: Target, reached: Reached, destinations: list[str]) -> None:
+    question, answer = reached.question, reached.answer
+    family = {"ipv4": "IPv4", "ipv6": "IPv6"}[question.family]
+    # a set that holds only what routing refuses (the host's own address) lets nobody in
+    may = answer.shown_may if answer.may else answer.may
+    must = answer.shown_must if answer.must else answer.must
+    who = "this host itself" if question.iface == "lo" and answer.may else _who(question.family, may)
+    colour = "red" if who == "ANYBODY" else "green" if who == "nobody" else None
+    exact = ", exact" if answer.exact else ""
+    click.echo(f"  {question.iface:<8} {family}  {click.style(who, fg=colour)}{exact}")
+    if question.iface == "lo":
+        return
+    foreign = " (of another interface)" if question.surplus else ""
+    click.echo(f"      to {', '.join(destinations)}{foreign}; {_through(world, target, reached)}")
+    if not answer.exact:
+        click.echo(f"      at least {_who(question.family, must)}; not exact because:")
+        for reason in answer.because:
+            click.echo(f"        - {reason}")
+
+
+def _through(world: World, target: Target, reached: Reached) -> str:
+    """Which rules let somebody through, or keep everybody out."""
+    question, answer = reached.question, reached.answer
+    if not answer.may:
+        stranger = {"ipv4": "203.0.113.9", "ipv6": "2001:db8::9"}[question.family]
+        packet = Packet(question.iface, stranger, question.dst, target.listener.proto, dport=target.listener.port)
+        result = trace(world, packet)
+        return f"kept out by {_deciding(result)}" if result.trail else "kept out by routing"
+    # a stranger is more telling than a neighbour: the highest source
+    source = answer.may.pairs[-1][1]
+    choices = answer.choices(source)
+    packet = Packet(
+        question.iface,
+        text(question.family, source),
+        text(question.family, choices["daddr"]),
+        target.listener.proto,
+        sport=choices.get("sport", 40000),
+        dport=choices["dport"],
+        flags=choices.get("tcp_flags", 0x02),
+    )
+    result = trace(world, packet)
+    extra = f" (by source port {choices['sport']})" if choices.get("sport") else ""
+    if choices["dport"] != target.listener.port:
+        extra += f" (sent to port {choices['dport']}, NAT leads here)"
+    return (f"let through by {_deciding(result)}" if result.trail else "no packet filter is in the way") + extra
+
+
+def _deciding(result: Trace) -> str:
+    """The steps of a trail that gave a verdict, in words."""
+    return "; ".join(dict.fromkeys(f"{s.table} {s.chain}: {s.rule}" for s in result.trail[-3:]))
+
+
+def _from_line(answer: dict[str, Any]) -> None:
+    word = {"yes": "can reach it", "no": "can not reach it", "undecided": "may reach it"}[answer["reaches"]]
+    click.echo(f"      {answer['address']} {word}: {answer['verdict']}")
+    for step in answer["trail"]:
+        click.echo(
+            f"        {step['table']} {step['chain']}"
+            + (f" handle {step['handle']}" if step["handle"] else "")
+            + f": {step['rule']}"
+        )
+    for reason in answer.get("because", ()):
+        click.echo(f"        because: {reason}")
+
+
+def _proof(proof: Proof) -> None:
+    click.echo("")
+    for claim in proof.claims:
+        if claim.verdict != "proved":
+            _claim(claim)
+    proved = sum(claim.verdict == "proved" for claim in proof.claims)
+    colour = {"proved": "green", "refuted": "red", "undecided": "yellow"}[proof.verdict]
+    click.echo(
+        click.style(proof.verdict, fg=colour, bold=True)
+        + f": {proved} of {len(proof.claims)} questions proved: nobody gets in whom the policy does not allow"
+    )
+
+
+def _claim(claim: Claim) -> None:
+    question = claim.question
+    click.echo(
+        click.style(claim.verdict, fg="red" if claim.verdict == "refuted" else "yellow")
+        + f": {claim.service} {claim.listener.surface}, {claim.listener.listener.proto} port {claim.listener.listener.port}"
+        + f", over {question.iface} to {question.dst}: {_who(question.family, claim.excess)} not allowed by the policy"
+    )
+    if claim.counterexample is not None:
+        packet = claim.counterexample.packet
+        click.echo(
+            f"    packet: {packet.proto} from {packet.src} port {packet.sport} to {packet.dst} port {packet.dport}: {claim.counterexample.trace.verdict}"
+        )
+        for step in claim.counterexample.trace.trail:
+            click.echo(f"      {step.table} {step.chain}: {step.rule}")
+    for reason in claim.answer.because:
+        click.echo(f"    because: {reason}")

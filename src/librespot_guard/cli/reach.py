@@ -1,0 +1,240 @@
+"""`reach`: exactly who can reach each listener."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from librespot_guard.cli import common
+from librespot_guard.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from librespot_guard.plan.proof import Proof
+    from librespot_guard.reach import Reached, World
+    from librespot_guard.snapshot import Listener, Snapshot
+
+EPILOG = """\b
+Examples:
+  librespot-guard reach                              every service found here
+  librespot-guard reach living-room                  one service
+  librespot-guard reach --to tcp/3678                a port, whether or not something listens
+  librespot-guard reach --to udp/5353@192.168.10.2   … at one address
+  librespot-guard reach --from 203.0.113.9           can this one?
+  librespot-guard reach --prove policy.yaml          proof, or a packet that gets through and the rules that let it
+  librespot-guard reach --snapshot host.json         of another machine
+
+\b
+Every answer is computed from the kernel's own rules for a packet that opens a new flow. "exact" means that the
+upper and the lower bound meet; otherwise the reasons are named. `librespot-guard explain reach` tells more.
+"""
+
+
+class Target(NamedTuple):
+    """A listener to ask about, with the service it belongs to (None for a port given by --to)."""
+
+    netns: str
+    listener: Listener
+    service: str | None
+    surface: str | None
+    pid: int | None
+
+
+@click.command(epilog=EPILOG)
+@click.argument("service", required=False)
+@click.option("--to", "to", metavar="PROTO/PORT[@ADDRESS]", help="Ask for a port instead of the services found.")
+@click.option("--from", "origin", metavar="ADDRESS", help="Can this source reach them? With the rules that decide.")
+@click.option(
+    "--prove",
+    "policy_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="POLICY",
+    help="Prove a policy on these rules.",
+)
+@click.option("--interface", "iface", metavar="NAME", help="Only packets that come in on this interface.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Also the host's addresses on other interfaces where they add nothing."
+)
+@common.format_option()
+@common.snapshot_option
+def reach(
+    service: str | None,
+    to: str | None,
+    origin: str | None,
+    policy_file: Path | None,
+    iface: str | None,
+    everything: bool,
+    output: str,
+    snapshot_file: Path | None,
+) -> int:
+    """Show exactly who can reach each listener: per ingress interface, IPv4 and IPv6, on the kernel's real rules."""
+    from librespot_guard import reach as engine  # noqa: PLC0415 - `--help` must not pay for it
+
+    source = _address(origin)
+    snapshot = common.load_snapshot(snapshot_file, ask=to is None)
+    _check_interface(snapshot, iface)
+    targets = [_port(snapshot, to)] if to else list(_targets(snapshot, service))
+    worlds = {ns: engine.world(snapshot, ns) for ns in {t.netns for t in targets}}
+    entries: list[tuple[Target, Reached]] = []
+    for target in targets:
+        found = [r for r in engine.answers(worlds[target.netns], target.listener) if iface in (None, r.question.iface)]
+        at = to.partition("@")[2] if to else ""
+        entries += [(target, r) for r in (found if everything or at else _telling(found))]
+    if source is not None:
+        entries = [
+            (t, r)
+            for t, r in entries
+            if r.question.family == f"ipv{source.version}" and (r.question.iface != "lo" or int(source) in r.answer.may)
+        ]
+    answers = [_json(worlds[t.netns], t, r, str(source) if source else None) for t, r in entries]
+    document: dict[str, Any] = {"schema": "librespot-guard/reach/1", "answers": answers}
+    proof = _prove(policy_file, snapshot)
+    if proof is not None:
+        document["proof"] = proof.to_json()
+    document["incomplete"] = [{"what": g.what, "why": g.why, "hint": g.hint} for g in snapshot.incomplete]
+    if output == "json":
+        common.print_json(document)
+    else:
+        from librespot_guard.cli import _reach_text  # noqa: PLC0415 - only where it is drawn
+
+        _reach_text.show(worlds, entries, answers, proof, everything=everything)
+        for gap in snapshot.incomplete:
+            common.note(f"incomplete: {gap.what}: {gap.why}")
+    if proof is not None:
+        return {"proved": 0, "refuted": 1, "undecided": 4}[proof.verdict]
+    return 4 if any(a.get("from", {}).get("reaches") == "undecided" for a in answers) else 0
+
+
+def _address(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise InputError(
+            f"--from: not an IP address: {text!r}", hint="one address, such as 192.168.10.9 or fd00:10::9"
+        ) from None
+
+
+def _check_interface(snapshot: Snapshot, iface: str | None) -> None:
+    names = {link.name for ns in snapshot.namespaces for link in ns.links}
+    if iface is not None and iface not in names:
+        raise InputError(f"--interface: there is no `{iface}` here", hint=f"one of: {', '.join(sorted(names))}")
+
+
+def _port(snapshot: Snapshot, to: str) -> Target:
+    """The listener that --to describes; InputError if the text is not PROTO/PORT[@ADDRESS]."""
+    from librespot_guard.snapshot import Listener  # noqa: PLC0415
+
+    head, _, at = to.partition("@")
+    proto, _, port = head.partition("/")
+    try:
+        if proto not in ("tcp", "udp") or not 0 < int(port) < 65536:
+            raise ValueError(to)  # noqa: TRY301 - one message for every way to get it wrong
+        address = ip_address(at) if at else None
+    except ValueError:
+        raise InputError(
+            f"--to: expected PROTO/PORT[@ADDRESS], found {to!r}", hint="such as tcp/3678 or udp/5353@192.168.10.2"
+        ) from None
+    if address is None:
+        listener = Listener(proto, "ipv6", "::", int(port), v6only=False)
+    else:
+        listener = Listener(
+            proto, f"ipv{address.version}", str(address), int(port), v6only=None if address.version == 4 else True
+        )
+        known = {a.address for a in snapshot.home.addresses}
+        if str(address) not in known and not address.is_multicast:
+            common.note(f"note: {address} is no address of this host, so nothing is delivered to it here")
+    return Target(snapshot.home.id, listener, None, None, None)
+
+
+def _targets(snapshot: Snapshot, name: str | None) -> Iterator[Target]:
+    names = [s.name for s in snapshot.services]
+    if name is not None and name not in names:
+        raise InputError(
+            f"no service `{name}` was found",
+            hint=f"found: {', '.join(names)}"
+            if names
+            else "`librespot-guard scan` shows what runs here; --to PROTO/PORT asks for any port",
+        )
+    if not names:
+        common.note("no service of the librespot family was found; --to PROTO/PORT asks for any port")
+    for service in snapshot.services:
+        if name in (None, service.name):
+            for item in service.listeners:
+                yield Target(service.netns, item.listener, service.name, item.surface, service.pid)
+
+
+def _telling(found: list[Reached]) -> list[Reached]:
+    """Leave out the ways over another interface's address that let in nobody more than the interface's own address does."""
+    out = []
+    for reached in found:
+        if reached.question.surplus:
+            same = [
+                r
+                for r in found
+                if (r.question.iface, r.question.family) == (reached.question.iface, reached.question.family)
+            ]
+            own = [r for r in same if not r.question.surplus]
+            if any(not reached.answer.may - r.answer.may for r in own) or not (own or reached.answer.may):
+                continue
+            if reached.question.iface == "lo" or not reached.answer.may:
+                continue
+        out.append(reached)
+    return out
+
+
+def _json(world: World, target: Target, reached: Reached, source: str | None) -> dict[str, Any]:
+    from librespot_guard.reach.questions import to_json  # noqa: PLC0415
+
+    out = to_json(target.listener, target.service, target.surface, reached)
+    if source is not None:
+        out["from"] = _from(world, target, reached, source)
+    return out
+
+
+def _from(world: World, target: Target, reached: Reached, source: str) -> dict[str, Any]:
+    """Whether one source gets through, and the rule trail of a packet from it."""
+    from librespot_guard.reach import Packet  # noqa: PLC0415
+    from librespot_guard.reach.interpreter import trace  # noqa: PLC0415
+
+    value = int(ip_address(source))
+    answer, question = reached.answer, reached.question
+    reaches = "yes" if value in answer.must else "undecided" if value in answer.may else "no"
+    choices = answer.choices(value) if value in answer.may else {}
+    packet = Packet(
+        question.iface,
+        source,
+        question.dst,
+        target.listener.proto,
+        sport=choices.get("sport", 40000),
+        dport=choices.get("dport", target.listener.port),
+        flags=choices.get("tcp_flags", 0x02),
+    )
+    return {"address": source, "reaches": reaches, "packet": packet.to_json(), **trace(world, packet).to_json()}
+
+
+def _prove(policy_file: Path | None, snapshot: Snapshot) -> Proof | None:
+    if policy_file is None:
+        return None
+    from librespot_guard import policy  # noqa: PLC0415
+    from librespot_guard.plan.proof import prove  # noqa: PLC0415
+
+    loaded = policy.load(common.read_text(policy_file), file=str(policy_file))
+    missing = policy.unmatched(loaded, snapshot)
+    for entry in missing:
+        common.note(
+            f"warning: {entry.where}: `services.{entry.name}` matches no service found here: nothing is proved about it"
+        )
+    proof = prove(loaded, snapshot, today=datetime.now(UTC).astimezone().date())
+    if not proof.claims:
+        raise InputError(
+            f"{policy_file}: no service found here is named by this policy, so there is nothing to prove",
+            hint="`librespot-guard scan` shows what runs here",
+        )
+    return proof

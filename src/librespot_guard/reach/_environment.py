@@ -1,0 +1,274 @@
+"""What is known of a packet while it goes through the chains, beyond the region it stands for."""
+
+from dataclasses import dataclass, field, replace
+
+from librespot_guard.firewall.model import Verdict
+from librespot_guard.reach import _fields as fields
+from librespot_guard.reach import routing
+from librespot_guard.reach._bits import UNKNOWN, Value, width
+from librespot_guard.reach._conditions import All, Entries
+from librespot_guard.reach._region import Universe
+from librespot_guard.reach.intervals import IntervalSet, Pair
+from librespot_guard.reach.world import World
+
+_NUMBERS = {"tcp": 6, "udp": 17}
+# NF_CT_STATE_BIT and friends, include/uapi/linux/netfilter/nf_conntrack_common.h
+_CT_STATE = {"none": 1, "new": 8, "untracked": 64}
+_STATUS_DST_NAT = 0x20
+# RTN_* of linux/rtnetlink.h, the values of `fib … type`
+_ROUTE_TYPES = {"none": 0, "unicast": 1, "local": 2, "broadcast": 3, "anycast": 4, "multicast": 5, "blackhole": 6,
+                "unreachable": 7, "prohibit": 8}  # fmt: skip
+# NFTA_FIB_F_*
+_FIB_SADDR, _FIB_DADDR, _FIB_MARK, _FIB_IIF, _FIB_OIF, _FIB_PRESENT = (1 << i for i in range(6))
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What the rules so far made of a packet: its destination after NAT (None: not a constant), marks, tracking.
+
+    `ct` is "none" (before conntrack), "new" or "untracked"; `tainted` after a rewrite that is not followed.
+    """
+
+    dst: int | None
+    dport: int | None
+    mark: int | None = 0
+    ct_mark: int | None = 0
+    ct: str = "none"
+    original: tuple[int | None, int | None] | None = None
+    translated: bool = False
+    tainted: bool = False
+
+    def assigned(self, name: str, value: int | None) -> "Environment":
+        """With "mark" or "ct_mark" set to a host integer, or to something unknown (None)."""
+        return replace(self, mark=value) if name == "mark" else replace(self, ct_mark=value)
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads fields of packets in one environment: known, free, reported, broken or unknown."""
+
+    world: World
+    iface: str
+    family: str
+    proto: str
+    environment: Environment
+    universe: Universe
+    maps: dict[str, Entries]
+    _sources: dict[tuple[str, tuple[Pair, ...]], IntervalSet] = field(default_factory=dict)
+
+    def moved(self, environment: Environment) -> "Reader":
+        """The same reader in another environment."""
+        return replace(self, environment=environment)
+
+    def state(self, name: str) -> str:
+        """How a field stands: "known", "free", "source" (depends on the source address), "broken" (can't be loaded) or "unknown"."""
+        env = self.environment
+        if name == UNKNOWN:
+            return "unknown"
+        if name == "ct" or name.startswith("ct_"):
+            if name != "ct_state" and env.ct != "new":
+                return "broken"
+            return "known" if name == "ct" or self._known(name) is not None else "unknown"
+        if name.startswith("socket:"):
+            # a new TCP flow has no socket yet; UDP may have been given one early (udp_v4_early_demux)
+            return "broken" if self.proto == "tcp" else "unknown"
+        if name.startswith("map:"):
+            found = self._map(name)
+            return "unknown" if found is None else "broken" if found == () else "known"
+        if name == "saddr":
+            return "unknown" if env.tainted else "source"
+        if name.startswith("fib:"):
+            link = self.world.link(self.iface)
+            if link is None or link.loopback or (self._fib_by_source(name) and self._fib(name, 0x08080808) is None):
+                return "unknown"  # look-ups for loopback packets are answered in another way; an unread routing rule
+            return "source" if self._fib_by_source(name) else ("known" if self._known(name) is not None else "unknown")
+        if name in ("ether_src", "ether_dst", "ethertype"):
+            link = self.world.link(self.iface)
+            if link is None or link.arp_type != 1:
+                return "unknown"
+        if env.tainted and name not in ("iif", "iifname", "iiftype", "iifgroup", "mark", "nfproto"):
+            return "unknown"
+        if self._known(name) is not None:
+            return "known"
+        if name in self.universe.dropped or fields.domain(name, self.family, self.proto) is None:
+            return "unknown"
+        return "free"
+
+    def _known(self, name: str) -> int | None:
+        """The value of a field that the question or the rules so far fix; None if it has none or it can't be told."""
+        env, v4 = self.environment, self.family == "ipv4"
+        link = self.world.link(self.iface)
+        table: dict[str, int | None] = {
+            "version": 4 if v4 else 6,
+            "nfproto": 2 if v4 else 10,
+            "l4proto": _NUMBERS[self.proto],
+            "protocol": 0x0800 if v4 else 0x86DD,
+            "ethertype": 0x0800 if v4 else 0x86DD,
+            "fragment": 0,
+            "iifname": int.from_bytes(self.iface.encode()[:16].ljust(16, b"\0"), "big"),
+            "iif": link.index if link else None,
+            "iiftype": link.arp_type if link else None,
+            "iifgroup": link.group if link else None,
+            "mark": env.mark,
+            "daddr": env.dst,
+            "dport": env.dport,
+            "ct_state": _CT_STATE[env.ct],
+            "ct_mark": env.ct_mark,
+            "ct_direction": 0,
+            "ct_zone": 0,
+            "ct_l3proto": 2 if v4 else 10,
+            "ct_protocol": _NUMBERS[self.proto],
+            "ct_status": _STATUS_DST_NAT if env.translated else 0,
+            "ct_daddr": env.original[0] if env.original else env.dst,
+            "ct_dport": env.original[1] if env.original else env.dport,
+        }
+        if name.startswith("fib:"):
+            return self._fib(name, None)
+        return table.get(name)
+
+    def constant(self, value: Value) -> int | None:
+        """A value as the number that its bytes make in the order of its use, if every piece is constant or known."""
+        number = 0
+        for piece in value:
+            if piece.field is None:
+                part = piece.bits
+            else:
+                if self.state(piece.field) != "known":
+                    return None
+                known = self._map_value(piece.field) if piece.field.startswith("map:") else self._known(piece.field)
+                if known is None:
+                    return None
+                part = (known >> piece.low & (1 << piece.width) - 1) ^ piece.bits
+            number = number << piece.width | part
+        return number if width(value) else None
+
+    def holds(self, condition: All) -> tuple[list[Pair] | None, int | None, str | None] | None:
+        """Where a condition holds: (slots or None for all, classes or None for all, doubt or None); None if nowhere."""
+        sources: IntervalSet | None = None
+        classes: int | None = None
+        doubt = condition.doubt
+        for key, values in condition.sets.items():
+            name, _, part = key.partition("@")
+            low, size = (int(n) for n in part.split(":")) if part else (0, 0)
+            state = self.state(name)
+            if state == "broken":
+                return None
+            if name == "ct_status" and state == "known":
+                state = self._status(values, low, size)
+            if state == "unknown":
+                doubt = doubt or f"`{name}` is not known"
+            elif state == "known":
+                known = self._map_value(name) if name.startswith("map:") else self._known(name)
+                if known is None or _bits(known, low, size) not in values:
+                    return None
+            elif state == "source":
+                found = values if name == "saddr" else self._where_fib(name, values, low, size)
+                sources = found if sources is None else sources & found
+                if not sources:
+                    return None
+            elif state == "free":
+                mask = self.universe.class_mask(name, values)
+                classes = mask if classes is None else classes & mask
+                if not classes:
+                    return None
+            elif state == "never":
+                return None
+        return (None if sources is None else self.universe.slots(sources)), classes, doubt
+
+    def _status(self, values: IntervalSet, low: int, size: int) -> str:
+        """Whether the ct status of a new flow lies in `values`: "always", "never" or "unknown"."""
+        # IPS_DST_NAT is known, IPS_EXPECTED, SEEN_REPLY, ASSURED and CONFIRMED are not set; the DONE bits vary with loaded modules
+        base = _STATUS_DST_NAT if self.environment.translated else 0
+        inside = [_bits(base | snat | done, low, size) in values for snat in (0, 0x80) for done in (0, 0x100)]
+        return "always" if all(inside) else "unknown" if any(inside) else "never"
+
+    def _map(self, name: str) -> tuple[int] | tuple[()] | None:
+        """The result of a data map: (value,), () on a miss, None if it can't be told."""
+        entries = self.maps[name]
+        if entries.doubt:
+            return None
+        for condition, data in entries.entries:
+            found = self.holds(condition)
+            if found is None:
+                continue
+            if found != (None, None, None) or data is None or isinstance(data, Verdict):
+                return None
+            return (int.from_bytes(data, "big"),)
+        if entries.catchall and isinstance(entries.otherwise, bytes):
+            return (int.from_bytes(entries.otherwise, "big"),)
+        return ()
+
+    def _map_value(self, name: str) -> int | None:
+        found = self._map(name)
+        return found[0] if found else None
+
+    @staticmethod
+    def _fib_by_source(name: str) -> bool:
+        return bool(int(name.split(":")[1]) & 1)
+
+    def _fib(self, name: str, source: int | None) -> int | None:
+        """The value of a fib look-up as nft_fib_ipv4.c and nft_fib_ipv6.c store it; `source` if it is about the source."""
+        _, raw, result = name.split(":")
+        flags = int(raw)
+        address = source if flags & _FIB_SADDR else self.environment.dst
+        if address is None or (flags & _FIB_MARK and self.environment.mark is None) or flags & _FIB_OIF:
+            return None
+        dev = self.iface if flags & _FIB_IIF else None
+        if result == "addrtype":
+            return self._address_type(address, dev)
+        link_local = self.family == "ipv6" and address >> 118 == 0xFE80 >> 6
+        mark = self.environment.mark if flags & _FIB_MARK else 0
+        found = routing.fib(self.world, self.family, address, mark=mark, dev=dev if link_local else None)
+        if not found.certain:
+            return None
+        # nft_fib4_eval: a broadcast route counts as a route; nft_fib6_eval: local and anycast ones do not
+        usable = found.kind in (("unicast", "broadcast", "multicast") if self.family == "ipv4" else ("unicast", "multicast"))
+        out = (dev or found.devs[0]) if usable and found.devs and (dev is None or dev in found.devs) else None
+        if flags & _FIB_PRESENT:
+            return int(out is not None)
+        if out is None:
+            return 0
+        if result == "oifname":
+            return int.from_bytes(out.encode()[:16].ljust(16, b"\0"), "big")
+        link = self.world.link(out)
+        return link.index if link else None
+
+    def _address_type(self, address: int, dev: str | None) -> int | None:
+        """`fib … type`: only the local table decides for IPv4 (inet_dev_addr_type), any route for IPv6."""
+        if self.family == "ipv4":
+            if address in (0, 0xFFFFFFFF):
+                return _ROUTE_TYPES["broadcast"]
+            if address >> 28 == 0xE:
+                return _ROUTE_TYPES["multicast"]
+            route = routing.tables(self.world, "ipv4").longest(255, address, None)
+            if route is None or (dev is not None and dev not in route.devs):
+                return _ROUTE_TYPES["unicast"]
+            return _ROUTE_TYPES.get(route.kind, 0)
+        if address >> 120 == 0xFF:
+            return _ROUTE_TYPES["multicast"]
+        found = routing.fib(self.world, "ipv6", address, dev=dev if address >> 118 == 0xFE80 >> 6 else None)
+        if not found.certain:
+            return None
+        if dev is not None and found.kind == "local":
+            own = any(a.dev == dev and routing.number(a.address) == address for a in self.world.namespace.addresses)
+            return _ROUTE_TYPES["local" if own else "unicast"]
+        if found.kind in ("none", "blackhole", "unreachable", "prohibit"):
+            return _ROUTE_TYPES["unreachable"]
+        return _ROUTE_TYPES.get(found.kind, 0)
+
+    def _where_fib(self, name: str, values: IntervalSet, low: int, size: int) -> IntervalSet:
+        """The sources for which a fib look-up gives one of `values`."""
+        key = (f"{name}@{low}:{size}", values.pairs)
+        if key not in self._sources:
+            pairs = []
+            for first, last in routing.elementary(self.world, self.family):
+                found = self._fib(name, first)
+                if found is not None and _bits(found, low, size) in values:
+                    pairs.append((first, last))
+            self._sources[key] = IntervalSet.of(pairs)
+        return self._sources[key]
+
+
+def _bits(value: int, low: int, size: int) -> int:
+    """Bits low..low+size-1 of a value; all of it if size is 0."""
+    return value >> low & (1 << size) - 1 if size else value

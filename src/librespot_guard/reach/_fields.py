@@ -1,0 +1,129 @@
+"""The fields of a packet that rules can read: where they are in the headers, how wide, and which values a stranger can choose.
+
+A field is known from the question (destination, protocol, interface), reported (the source address), or free: the stranger
+chooses it within its domain. Free fields are existential: somebody reaches a listener if *some* choice does.
+Sources: RFC 791, RFC 8200, RFC 9293, RFC 768; enum nft_meta_keys and nft_ct_keys of linux/netfilter/nf_tables.h.
+"""
+
+from functools import cache
+
+from librespot_guard.reach._bits import UNKNOWN, Piece, Value, joined
+from librespot_guard.reach.intervals import IntervalSet
+
+Layout = tuple[tuple[int, int, str], ...]  # (first bit, width, field)
+
+_ETHER: Layout = ((0, 48, "ether_dst"), (48, 48, "ether_src"), (96, 16, "ethertype"))
+_IPV4: Layout = (
+    (0, 4, "version"), (4, 4, "ihl"), (8, 8, "tos"), (16, 16, "ip_length"), (32, 16, "ip_id"), (48, 3, "ip_flags"),
+    (51, 13, "fragment"), (64, 8, "ttl"), (72, 8, "l4proto"), (80, 16, "ip_checksum"), (96, 32, "saddr"), (128, 32, "daddr"),
+)  # fmt: skip
+_IPV6: Layout = (
+    (0, 4, "version"), (4, 8, "tos"), (12, 20, "flow_label"), (32, 16, "ip_length"), (48, 8, "nexthdr"), (56, 8, "ttl"),
+    (64, 128, "saddr"), (192, 128, "daddr"),
+)  # fmt: skip
+_TCP: Layout = (
+    (0, 16, "sport"), (16, 16, "dport"), (32, 32, "tcp_seq"), (64, 32, "tcp_ack"), (96, 4, "tcp_doff"),
+    (100, 4, "tcp_reserved"), (104, 8, "tcp_flags"), (112, 16, "tcp_window"), (128, 16, "l4_checksum"), (144, 16, "tcp_urgent"),
+)  # fmt: skip
+_UDP: Layout = ((0, 16, "sport"), (16, 16, "dport"), (32, 16, "udp_length"), (48, 16, "l4_checksum"))
+
+# how wide each field is, in bits
+WIDTHS: dict[str, int] = {name: size for layout in (_ETHER, _IPV4, _IPV6, _TCP, _UDP) for _, size, name in layout} | {
+    "iif": 32, "iifname": 128, "iiftype": 16, "iifgroup": 32, "mark": 32, "length": 32, "pkttype": 8, "nfproto": 8,
+    "protocol": 16, "ct_state": 32, "ct_status": 32, "ct_mark": 32, "ct_direction": 8, "ct_l3proto": 8, "ct_protocol": 8,
+    "ct_zone": 16, "ct_daddr": 128, "ct_dport": 16,
+}  # fmt: skip
+
+# meta keys that are host integers, and those that are bytes in network order
+META_HOST = {"iif": 32, "iiftype": 16, "iifgroup": 32, "mark": 32, "len": 32}
+META_BYTES = {"nfproto": 8, "l4proto": 8, "protocol": 16, "pkttype": 8, "iifname": 128}
+CT_HOST = {"state": 32, "status": 32, "mark": 32, "zone": 16}
+CT_BYTES = {"direction": 8, "l3protocol": 8, "protocol": 8}
+# loaded only if the packet has a socket already, which a new TCP flow from outside has not (nft_meta_get_eval_skugid)
+META_SOCKET = {"skuid", "skgid", "cgroup"}
+
+# SYN with any of PSH, URG, ECE, CWR
+_SYN_CHOICES = IntervalSet.of((flags, flags) for flags in range(256) if flags & 0x17 == 0x02)
+
+
+def saddr_bits(family: str) -> int:
+    """The width of a source address."""
+    return 32 if family == "ipv4" else 128
+
+
+def field_width(name: str, family: str) -> int:
+    """The width of a field in bits."""
+    if name in ("saddr", "daddr", "ct_daddr"):
+        return saddr_bits(family)
+    if name.startswith("map:"):  # map:NUMBER:WIDTH, see `_lower`
+        return int(name.rpartition(":")[2])
+    return 128 if name.endswith(":oifname") else WIDTHS.get(name, 32)
+
+
+@cache
+def _domains(family: str, proto: str) -> dict[str, IntervalSet]:
+    full = IntervalSet.full
+    number = {"tcp": 6, "udp": 17}[proto]
+    return {
+        "tos": full(8),
+        "ttl": IntervalSet(((1, 255),)),
+        "sport": full(16),
+        "ip_id": full(16),
+        "flow_label": full(20),
+        "ip_checksum": full(16),
+        "l4_checksum": full(16),
+        "tcp_seq": full(32),
+        "tcp_ack": full(32),
+        "tcp_window": full(16),
+        "tcp_urgent": full(16),
+        "tcp_reserved": full(4),
+        "tcp_doff": IntervalSet(((5, 15),)),
+        "ether_src": full(48),
+        "ihl": IntervalSet(((5, 15),)),
+        # a flow is opened by SYN without ACK, RST or FIN; the other flags are the stranger's (nf_conntrack_proto_tcp.c)
+        "tcp_flags": _SYN_CHOICES,
+        # don't-fragment or not; fragments are reassembled or lack ports, and are not analysed
+        "ip_flags": IntervalSet(((0, 0), (2, 2))),
+        "udp_length": IntervalSet(((8, 65515),)),
+        "ip_length": IntervalSet(((40 if proto == "tcp" else 28, 65535),))
+        if family == "ipv4"
+        else IntervalSet(((8, 65535),)),
+        "length": IntervalSet(((28, 65535),)) if family == "ipv4" else IntervalSet(((48, 65575),)),
+        # TCP drops what was not sent to this host alone (tcp_v4_rcv); UDP takes broadcast and multicast frames too
+        "pkttype": IntervalSet(((0, 0),)) if proto == "tcp" else IntervalSet(((0, 2),)),
+        # extension headers are the stranger's choice: hop-by-hop, fragment, destination options
+        "nexthdr": IntervalSet.of([(number, number), (0, 0), (44, 44), (60, 60)]),
+    }
+
+
+# every field that a stranger chooses, whatever the family and protocol
+FREE = frozenset(_domains("ipv4", "tcp"))
+
+
+def domain(name: str, family: str, proto: str) -> IntervalSet | None:
+    """The values that a stranger can give a free field in a packet that opens a flow; None if the field is not free."""
+    return _domains(family, proto).get(name)
+
+
+def payload(base: str, offset: int, length: int, family: str, proto: str) -> Value:
+    """What a payload load of `length` bytes at `offset` reads; bits outside the headers are unknown."""
+    layout: Layout
+    if base == "link":
+        layout = _ETHER
+    elif base == "network":
+        layout = _IPV4 if family == "ipv4" else _IPV6
+    elif base == "transport":
+        layout = _TCP if proto == "tcp" else _UDP
+    else:
+        layout = ()
+    start, end = 8 * offset, 8 * (offset + length)
+    pieces: list[Piece] = []
+    position = start
+    for first, size, name in layout:
+        low, high = max(first, start), min(first + size, end)
+        if low < high:
+            pieces.append(Piece(high - low, name, first + size - high, 0))
+            position = high
+    if position < end:
+        pieces.append(Piece(end - position, UNKNOWN, 0, 0))
+    return joined(tuple(pieces))

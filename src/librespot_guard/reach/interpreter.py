@@ -1,0 +1,277 @@
+"""The concrete interpreter: what the kernel does with one packet, rule by rule.
+
+It runs the kernel's own bytecode on real header bytes and shares nothing with the symbolic engine but the facts and the
+routing. What one packet cannot tell (rate limits, what a sender chooses freely, expressions that are not analysed) is followed
+every way: where all ways end the same, that is the answer; else the verdict is "undecided" and names the rule.
+
+The way of a packet (Documentation/networking/netfilter, include/uapi/linux/netfilter_ipv4.h): ingress of the interface,
+prerouting with connection tracking at priority -200 and all destination NAT at -100, the routing decision, then input with
+source NAT at 100 and the socket, or forward and postrouting. The packet opens a flow unless its `state` says otherwise.
+"""
+
+from ipaddress import IPv6Address, ip_address
+
+from librespot_guard.errors import InputError
+from librespot_guard.firewall.model import Chain, Table, Verdict
+from librespot_guard.reach._concrete_execute import execute
+from librespot_guard.reach._concrete_flow import (
+    IPS_CONFIRMED,
+    IPS_DST_NAT_DONE,
+    IPS_SRC_NAT_DONE,
+    Flow,
+    address_number,
+    flow,
+    track,
+)
+from librespot_guard.reach._concrete_rules import ACCEPT, Library, Runner
+from librespot_guard.reach._concrete_values import Choices, Undecidable, is_sure
+from librespot_guard.reach.packet import Packet, Step, Trace
+from librespot_guard.reach.routing import deliver
+from librespot_guard.reach.world import World
+from librespot_guard.snapshot import Link, Listener
+
+_CONNTRACK, _NAT_DST, _NAT_SRC = -200, -100, 100  # enum nf_ip_hook_priorities
+# how many ways through the rules are followed before the answer is "undecided"
+_RUNS = 2000
+
+_libraries: dict[int, Library] = {}
+
+
+def trace(world: World, packet: Packet) -> Trace:
+    """What happens to a packet in a world.
+
+    Raises:
+        InputError: the packet's interface does not exist.
+    """
+    link = world.link(packet.iface)
+    if link is None:
+        known = ", ".join(f"`{link.name}`" for link in world.namespace.links) or "none"
+        raise InputError(f"there is no interface `{packet.iface}`", hint=f"the interfaces are: {known}")
+    library = _library(world)
+    first, choices = _once(library, packet, link, ())
+    answer = first
+    for _ in range(_RUNS):
+        script = choices.following()
+        if script is None:
+            return _with_doubts(world, answer)
+        answer, choices = _once(library, packet, link, script)
+        if (answer.verdict, answer.listener) != (first.verdict, first.listener) or answer.verdict == "undecided":
+            # the last choice of the script is the one that made the difference
+            because = (choices.made[len(script) - 1][2],) if script else ()
+            return Trace(
+                "undecided",
+                _common(first.trail, answer.trail),
+                tuple(dict.fromkeys((*because, *first.because, *answer.because))),
+            )
+        answer = first
+    reasons = dict.fromkeys(why for _, _, why in choices.made)
+    return Trace(
+        "undecided",
+        _common(first.trail, answer.trail),
+        (f"more than {_RUNS} ways through the rules", *list(reasons)[:5]),
+    )
+
+
+def _library(world: World) -> Library:
+    """What was prepared for this world at its first packet."""
+    library = _libraries.get(id(world))
+    if library is None or library.world is not world:
+        if len(_libraries) > 16:
+            _libraries.clear()
+        library = _libraries[id(world)] = Library(world)
+    return library
+
+
+def _with_doubts(world: World, answer: Trace) -> Trace:
+    """A packet that passes is undecided where another filter may stop it."""
+    if world.doubts and answer.verdict in ("delivered", "forwarded"):
+        return Trace("undecided", answer.trail, world.doubts)
+    return answer
+
+
+def _common(one: tuple[Step, ...], other: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The steps that two ways have in common before they part."""
+    out = []
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        out.append(a)
+    return tuple(out)
+
+
+def _once(library: Library, packet: Packet, link: Link, script: tuple[int, ...]) -> tuple[Trace, Choices]:
+    """One way through the rules."""
+    choices = Choices(script)
+    journey = _Journey(library, flow(library.world, packet, link), choices)
+    try:
+        return journey.travel(), choices
+    except Undecidable as doubt:
+        return Trace("undecided", tuple(journey.trail), (str(doubt),)), choices
+
+
+class _Journey:
+    """One packet on one way through the stack."""
+
+    def __init__(self, library: Library, current: Flow, choices: Choices) -> None:
+        self.library, self.world, self.flow, self.choices = library, library.world, current, choices
+        self.runner = Runner(library, current, choices, execute)
+        hooks = ("prerouting", "input", "forward", "output", "postrouting")
+        self._translates = any(
+            c.hook and c.hook.kind == "nat" for h in hooks for _, c in self.world.base_chains(h, current.family)
+        )
+        if current.iif.loopback:
+            # what arrives on lo was sent by this host: tracked and translated on its way out (skb keeps its connection)
+            self._track()
+            if current.connection is not None and current.connection.fresh:
+                done = IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE if self._translates else 0
+                current.connection.status |= IPS_CONFIRMED | done
+
+    @property
+    def trail(self) -> list[Step]:
+        """The rules met so far."""
+        return self.runner.trail
+
+    def travel(self) -> Trace:
+        """From the interface to the socket, or as far as it gets."""
+        family = self.flow.family
+        stopped = self._hook("ingress", self.world.base_chains("ingress", family, self.flow.iif.name))
+        stopped = stopped or self._prerouting()
+        if stopped:
+            return self._end(stopped)
+        outcome, why, dev = self._route()
+        if outcome == "drop":
+            return Trace("dropped", tuple(self.trail), (why,))
+        if outcome == "local":
+            stopped = self._hook("input", self.world.base_chains("input", family))
+            return self._end(stopped or "delivered")
+        self.flow.oif = self.world.link(dev) if dev else None
+        if self.flow.oif is None:
+            raise Undecidable(f"routing: {why}, but which interface it leaves by is not known")
+        stopped = self._hook("forward", self.world.base_chains("forward", family))
+        stopped = stopped or self._hook("postrouting", self.world.base_chains("postrouting", family))
+        stopped = stopped or self._hook("egress", self.world.base_chains("egress", family, dev))
+        return self._end(stopped or "forwarded")
+
+    def _end(self, verdict: str) -> Trace:
+        listener = _listener(self.world, self.flow) if verdict == "delivered" else None
+        return Trace(verdict, tuple(self.trail), (), listener)
+
+    def _run(self, table: Table, chain: Chain, hook: str) -> str | None:
+        verdict = self.runner.run(table, chain, hook)
+        return _stops(verdict)
+
+    def _hook(self, hook: str, chains: list[tuple[Table, Chain]], priorities: range | None = None) -> str | None:
+        """Run the chains of a hook in order; how the packet ends there, or None if it passes."""
+        filters = [(t, c) for t, c in chains if c.hook and c.hook.kind != "nat"]
+        if priorities is not None:
+            filters = [(t, c) for t, c in filters if c.hook and c.hook.priority in priorities]
+        nat_at = self._behind(_NAT_SRC, chains, "source translation") if hook in ("input", "postrouting") else None
+        for table, chain in filters:
+            if nat_at is not None and chain.hook and chain.hook.priority >= nat_at:
+                if stopped := self._nat(hook, chains):
+                    return stopped
+                nat_at = None
+            if stopped := self._run(table, chain, hook):
+                return stopped
+        return self._nat(hook, chains) if nat_at is not None else None
+
+    def _prerouting(self) -> str | None:
+        chains = self.world.base_chains("prerouting", self.flow.family)
+        first = self._behind(_CONNTRACK, chains, "connection tracking")
+        second = self._behind(_NAT_DST, chains, "destination translation")
+        stopped = self._hook("prerouting", chains, range(-(1 << 31), first))
+        if stopped:
+            return stopped
+        self._track()
+        stopped = self._hook("prerouting", chains, range(first, second))
+        stopped = stopped or (None if self.flow.iif.loopback else self._nat("prerouting", chains))
+        return stopped or self._hook("prerouting", chains, range(second, 1 << 31))
+
+    def _track(self) -> None:
+        if self.library.tracks(self.flow.family):
+            track(self.world, self.flow)
+
+    def _behind(self, priority: int, chains: list[tuple[Table, Chain]], what: str) -> int:
+        """The lowest priority of chains that run behind a hook of the kernel's own with this priority.
+
+        At the very same priority the hook that was registered last runs first, and which one that was can't be seen.
+        """
+        if not self.library.tracks(self.flow.family) or (priority != _CONNTRACK and not self._translates):
+            return priority
+        if any(c.hook and c.hook.priority == priority and c.hook.kind != "nat" for _, c in chains):
+            return priority + self.choices.choose(
+                2, f"a chain has the priority {priority}, which is that of {what} itself"
+            )
+        return priority
+
+    def _nat(self, hook: str, chains: list[tuple[Table, Chain]]) -> str | None:
+        """All NAT chains of a hook at once, whatever their priorities, until one has translated (nf_nat_inet_fn)."""
+        connection = self.flow.connection
+        if not self._translates or connection is None:
+            return None
+        icmp_error = self.flow.packet.state == "related" and self.flow.packet.proto.startswith("icmp")
+        if self.flow.packet.state not in ("new", "related") or icmp_error:
+            return None
+        done = IPS_DST_NAT_DONE if hook == "prerouting" else IPS_SRC_NAT_DONE
+        if connection.status & done:
+            return None
+        for table, chain in chains:
+            if chain.hook is None or chain.hook.kind != "nat":
+                continue
+            if stopped := self._run(table, chain, hook):
+                return stopped
+            if self.runner.translated:
+                break
+        connection.status |= done
+        return None
+
+    def _route(self) -> tuple[str, str, str | None]:
+        """The routing decision: local, forward or drop, why, and the interface it leaves by."""
+        order = "little" if self.world.ruleset.byteorder == "little" else "big"
+        mark = int.from_bytes(self.flow.mark[0], order) if is_sure(self.flow.mark) else None  # type: ignore[arg-type]
+        src = address_number(self.flow.src, "routing: the source address is not known")
+        dst = address_number(self.flow.dst, "routing: a rule changed the destination to one of several addresses")
+        found = deliver(self.world, self.flow.family, self.flow.iif.name, src, dst, mark=mark)
+        if found.certain:
+            return found.outcome, found.because, found.dev
+        ways = list(dict.fromkeys((found.outcome, "local", "drop")))
+        taken = self.choices.choose(len(ways), "routing: a routing rule has selectors that are not analysed")
+        return ways[taken], found.because, found.dev
+
+
+def _stops(verdict: Verdict) -> str | None:
+    """How a packet ends by a base chain's verdict, None if it goes on."""
+    if verdict is ACCEPT or verdict.kind == "accept":
+        return None
+    return {"drop": "dropped", "reject": "rejected"}.get(verdict.kind, "dropped")
+
+
+def _listener(world: World, current: Flow) -> Listener | None:
+    """The socket that receives a delivered packet: an exact address before a wildcard, a bound device before none.
+
+    Scores as compute_score of net/ipv4/inet_hashtables.c and net/ipv4/udp.c: an IPv4 socket before a dual-stack one.
+    """
+    packet = current.packet
+    if (
+        not current.ported
+        or not is_sure(current.dst)
+        or (packet.proto == "tcp" and packet.state in ("established", "related"))
+    ):
+        return None
+    port = int.from_bytes(current.port(destination=True)[0], "big")
+    dst = ip_address(current.dst[0])
+    best: tuple[tuple[bool, bool, bool], Listener] | None = None
+    for listener in world.namespace.listeners:
+        if listener.proto != packet.proto or listener.port != port or listener.device not in (None, packet.iface):
+            continue
+        bound = ip_address(listener.address)
+        if isinstance(bound, IPv6Address) and bound.ipv4_mapped is not None:
+            bound = bound.ipv4_mapped
+        wildcard = int(bound) == 0
+        dual = wildcard and bound.version == 6 and listener.v6only is False
+        if not (bound == dst or (wildcard and (bound.version == dst.version or dual))):
+            continue
+        score = (not wildcard, listener.device is not None, listener.family == current.family)
+        if best is None or score > best[0]:
+            best = (score, listener)
+    return best[1] if best else None
