@@ -3,8 +3,13 @@
 Every ruleset loads on nft 1.0.6. Numbers come from a small world (two networks, a few ports), so that rules meet.
 """
 
-from collections.abc import Callable
-from random import Random
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from random import Random
 
 _NETS4 = [
     "192.168.10.0/24",
@@ -155,8 +160,9 @@ class Grammar:
         if self.random.random() < 0.2:
             out += "  chain raw {\n    type filter hook prerouting priority -300; policy accept;\n"
             out += f"    {self.match_raw()} notrack\n  }}\n"
-        if self.random.random() < 0.25:
-            out += "  chain nat {\n    type nat hook prerouting priority -100; policy accept;\n"
+        if self.random.random() < 0.35:
+            out += "  chain nat {\n    type nat hook prerouting priority " + self.pick("-100", "-100", "-190", "50")
+            out += "; policy accept;\n"
             out += f"    {self.pick('tcp dport 8080 redirect to :3678', 'tcp dport { 80, 8080 } redirect to :3678', 'ip saddr 192.168.10.0/24 udp dport 80 redirect to :5353')}\n  }}\n"
         out += self.chain("input", 0, "input", f"type filter hook input priority 0; policy {policy};")
         if self.random.random() < 0.3:

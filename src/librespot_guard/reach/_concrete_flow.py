@@ -113,6 +113,7 @@ class Flow:
 
     @src.setter
     def src(self, value: Value) -> None:
+        """Change the source address."""
         self.network.write(self._offsets[0], value)
 
     @property
@@ -123,6 +124,7 @@ class Flow:
 
     @dst.setter
     def dst(self, value: Value) -> None:
+        """Change the destination address."""
         self.network.write(self._offsets[1], value)
 
     @property

@@ -162,6 +162,7 @@ class Runner:
     def _rule(self, chain: fw.Chain, rule: fw.Rule) -> fw.Verdict | None:
         """Run one rule; its verdict, or None to go on with the next."""
         table = self.table
+        self.choices.rules += 1
         self._where = f"{table.family} {table.name} {chain.name} handle {rule.handle}"
         self._tail = self.library.tail(rule)
         result: Result = None

@@ -95,11 +95,13 @@ class Registers:
 class Choices:
     """The ways that one run takes where more than one is possible: first those of `script`, then always the first.
 
-    `made` records (way taken, number of ways, why) of each choice, so that the next run can take another way.
+    `made` records (way taken, number of ways, why) of each choice, so that the next run can take another way; `rules` counts
+    the rules that were run.
     """
 
     script: tuple[int, ...] = ()
     made: list[tuple[int, int, str]] = field(default_factory=list)
+    rules: int = 0
 
     def choose(self, ways: int, why: str) -> int:
         """Which of `ways` possible ways to go."""

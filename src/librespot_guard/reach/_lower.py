@@ -195,7 +195,7 @@ class Lowering:
                 for slot in writes:
                     registers[slot] = bits.unknown(4)
                 if terminal:
-                    ops.append(Decide(fw.Verdict("unknown")))
+                    ops += [Rewrite(f"`{name}` may change the packet"), Decide(fw.Verdict("unknown"))]
 
     def _meta(self, key: str, dreg: int, registers: dict[int, bits.Value], out: Lowered) -> None:
         name = {"len": "length"}.get(key, key)

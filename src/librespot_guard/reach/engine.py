@@ -8,7 +8,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from librespot_guard.firewall.model import Chain, Rule, Table, Verdict
+from librespot_guard.firewall.model import (
+    Chain,
+    Ct,
+    CtSet,
+    Masquerade,
+    Nat,
+    Redirect,
+    Rule,
+    Table,
+    Unknown,
+    Verdict,
+    Xt,
+)
 from librespot_guard.reach import _fields as fields
 from librespot_guard.reach import routing
 from librespot_guard.reach._environment import Environment
@@ -19,6 +31,7 @@ from librespot_guard.reach.intervals import IntervalSet
 from librespot_guard.reach.world import World
 
 CONNTRACK_PRIORITY = -200  # NF_IP_PRI_CONNTRACK
+NAT_PRIORITIES = {"prerouting": -100, "input": 100}  # NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC
 _MOST_ENTRIES = 256
 
 
@@ -71,9 +84,40 @@ class Engine:
         chains = self.world.base_chains
         return {
             "ingress": chains("ingress", self.family, self.iface),
-            "prerouting": chains("prerouting", self.family),
-            "input": chains("input", self.family),
+            "prerouting": self._nat_in_place(chains("prerouting", self.family), NAT_PRIORITIES["prerouting"]),
+            "input": self._nat_in_place(chains("input", self.family), NAT_PRIORITIES["input"]),
         }
+
+    def _nat_in_place(self, chains: list[tuple[Table, Chain]], priority: int) -> list[tuple[Table, Chain]]:
+        """NAT chains run together at a priority of the kernel's own, and only where connections are tracked (nf_nat_inet_fn)."""
+        kept = [pair for pair in chains if self._tracks or pair[1].hook is None or pair[1].hook.kind != "nat"]
+        return sorted(kept, key=lambda pair: effective_priority(pair[1], priority))
+
+    @cached_property
+    def _tracks(self) -> bool:
+        """Whether connections of this family are tracked: only if some rule needs it (nf_ct_netns_get), reached or not."""
+        name = {"ipv4": "ip", "ipv6": "ip6"}[self.family]
+        tables = [t for t in self.world.ruleset.tables if t.family in ("inet", name)]
+        exprs = [e for t in tables for c in t.chains for r in c.rules for e in r.exprs]
+        if any(isinstance(e, Ct | CtSet | Redirect | Masquerade | Xt | Unknown) for e in exprs):
+            return True
+        return any(isinstance(e, Nat) and e.family in ("inet", name) for e in exprs)
+
+    @cached_property
+    def _unordered(self) -> tuple[str, ...]:
+        """Chains at the very priority of connection tracking or NAT: which of the two runs first can't be seen."""
+        out = []
+        if self._tracks:
+            chains = self._hooks["prerouting"]
+            own = {CONNTRACK_PRIORITY}
+            if any(c.hook and c.hook.kind == "nat" for _, c in chains):
+                own.add(NAT_PRIORITIES["prerouting"])
+            for table, chain in chains:
+                if chain.hook and chain.hook.kind != "nat" and chain.hook.priority in own:
+                    out.append(
+                        f"{table.family} {table.name} {chain.name} has the priority of connection tracking or NAT itself"
+                    )
+        return tuple(out)
 
     def lowered(self, table: Table, rule: Rule) -> Lowered:
         """A rule, lowered once."""
@@ -112,7 +156,7 @@ class Engine:
     def ask(self, dst: int, dport: int) -> Answer:
         """Who reaches `dport` at the address `dst` (a number) of this host over the interface."""
         everything = IntervalSet.full(fields.saddr_bits(self.family))
-        doubts = self.world.doubts
+        doubts = (*self.world.doubts, *self._unordered)
         may = must = martian = IntervalSet()
         passes = []
         walker = Walker(self.world, self.iface, self.family, self.proto, self._universe, self.lowered)
@@ -206,7 +250,8 @@ class Engine:
         out: Regions = {}
         for start, region in current.items():
             environment = start
-            if chain.hook.hook != "ingress" and chain.hook.priority > CONNTRACK_PRIORITY and environment.ct == "none":
+            priority = effective_priority(chain, NAT_PRIORITIES.get(chain.hook.hook, 0))
+            if chain.hook.hook != "ingress" and priority > CONNTRACK_PRIORITY and environment.ct == "none":
                 environment = replace(environment, ct="new")
             if chain.hook.kind == "nat" and (environment.ct != "new" or environment.translated):
                 merge(out, environment, region)
@@ -221,6 +266,13 @@ class Engine:
                 else:
                     add(stopped, part)
         return out
+
+
+def effective_priority(chain: Chain, nat: int) -> int:
+    """The priority at which a base chain runs: its own, or that of NAT (`nat`) if it is a NAT chain."""
+    if chain.hook is None:
+        raise AssertionError(chain.name)
+    return nat if chain.hook.kind == "nat" else chain.hook.priority
 
 
 def _targets(lowered: Lowered) -> Iterator[str]:

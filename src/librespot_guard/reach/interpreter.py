@@ -31,8 +31,8 @@ from librespot_guard.reach.world import World
 from librespot_guard.snapshot import Link, Listener
 
 _CONNTRACK, _NAT_DST, _NAT_SRC = -200, -100, 100  # enum nf_ip_hook_priorities
-# how many ways through the rules are followed before the answer is "undecided"
-_RUNS = 2000
+# how many ways through the rules are followed, and how many rules run in all, before the answer is "undecided"
+_RUNS, _RULES = 2000, 500_000
 
 _libraries: dict[int, Library] = {}
 
@@ -49,27 +49,18 @@ def trace(world: World, packet: Packet) -> Trace:
         raise InputError(f"there is no interface `{packet.iface}`", hint=f"the interfaces are: {known}")
     library = _library(world)
     first, choices = _once(library, packet, link, ())
-    answer = first
-    for _ in range(_RUNS):
-        script = choices.following()
-        if script is None:
-            return _with_doubts(world, answer)
+    runs, rules, shared = 1, choices.rules, first.trail
+    while (script := choices.following()) is not None:
+        if runs >= _RUNS or rules >= _RULES:
+            reasons = dict.fromkeys(why for _, _, why in choices.made)
+            return Trace("undecided", shared, (f"more than {runs} ways through the rules", *list(reasons)[:5]))
         answer, choices = _once(library, packet, link, script)
+        runs, rules, shared = runs + 1, rules + choices.rules, _common(shared, answer.trail)
         if (answer.verdict, answer.listener) != (first.verdict, first.listener) or answer.verdict == "undecided":
             # the last choice of the script is the one that made the difference
-            because = (choices.made[len(script) - 1][2],) if script else ()
-            return Trace(
-                "undecided",
-                _common(first.trail, answer.trail),
-                tuple(dict.fromkeys((*because, *first.because, *answer.because))),
-            )
-        answer = first
-    reasons = dict.fromkeys(why for _, _, why in choices.made)
-    return Trace(
-        "undecided",
-        _common(first.trail, answer.trail),
-        (f"more than {_RUNS} ways through the rules", *list(reasons)[:5]),
-    )
+            because = dict.fromkeys((choices.made[len(script) - 1][2], *first.because, *answer.because))
+            return Trace("undecided", shared, tuple(because))
+    return _with_doubts(world, first)
 
 
 def _library(world: World) -> Library:
