@@ -12,7 +12,7 @@ from librespot_guard.firewall.model import Ruleset
 from librespot_guard.policy import Policy, allowed, assign
 from librespot_guard.reach import Answer, IntervalSet, Packet, Question, Trace, World, answers, cidrs, world
 from librespot_guard.reach.interpreter import trace
-from librespot_guard.reach.routing import text
+from librespot_guard.reach.routing import number, text
 from librespot_guard.snapshot import ServiceListener, Snapshot
 
 
@@ -141,11 +141,17 @@ def _claim(
     sure = answer.must - permitted
     if excess:
         verdict = "refuted" if sure else "undecided"
-        example = _example(here, listener, question, answer, (sure or excess).lowest())
+        example = _example(here, listener, question, answer, _telling(question.family, sure or excess))
         # a replayed packet decides also where the bounds do not meet
         if example is not None and example.trace.verdict == "delivered":
             verdict = "refuted"
     return Claim(service, listener, question, answer, permitted, excess, blocked, verdict, example)
+
+
+def _telling(family: str, sources: IntervalSet) -> int:
+    """A source that people recognise as a stranger (RFC 5737, RFC 3849), if there is one among them."""
+    known = {"ipv4": ("203.0.113.9", "198.51.100.9", "192.0.2.9"), "ipv6": ("2001:db8::9", "2001:db8:ffff::9")}[family]
+    return next((n for a in known if (n := number(a)) in sources), sources.lowest())
 
 
 def _example(

@@ -1,0 +1,82 @@
+"""What `status` says: the records, and whether the kernel agrees with them."""
+
+from librespot_guard.apply import gate, machine
+from librespot_guard.apply.journal import State
+from librespot_guard.errors import MachineError, Refused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_SHOWN = ("id", "title", "policy", "time")
+
+
+def document() -> "dict[str, Any]":
+    """The JSON document of `status`. Finishes first what a killed command left behind. Raises MachineError."""
+    state = State()
+    warnings: list[str] = []
+    pending = None
+    if state.exists:
+        try:
+            with state:
+                pending = machine.recover(state, ask=True)
+        except Refused as busy:
+            pending = state.pending()
+            warnings.append(str(busy))
+    confirmed = state.confirmed() if state.exists else []
+    in_force = confirmed[-1] if confirmed else None
+    kernel = None
+    try:
+        kernel = gate.kernel()
+    except MachineError as error:
+        warnings.append(f"the kernel could not be asked: {error}")
+    if kernel is not None:
+        warnings += _disagreement(kernel, in_force)
+    return {
+        "schema": "librespot-guard/status/1",
+        "pending": _pending(pending) if pending else None,
+        "in_force": {key: in_force.get(key, "") for key in _SHOWN} if in_force else None,
+        "kernel": {"loaded": kernel.loaded, "in_force": kernel.base or None, "behind_gate": kernel.gated or None}
+        if kernel
+        else None,
+        "warnings": warnings,
+    }
+
+
+def _pending(pending: "dict[str, Any]") -> "dict[str, Any]":
+    left = max(0, round(pending["deadline"] - gate.now()))
+    return {
+        **{key: pending.get(key, "") for key in _SHOWN},
+        "pid": pending["pid"],
+        "phase": pending["phase"],
+        "seconds_left": left,
+    }
+
+
+def text(found: "dict[str, Any]") -> str:
+    """The document for people, without its warnings."""
+    pending, in_force = found["pending"], found["in_force"]
+    if in_force:
+        lines = [f"in force: {in_force['id']} ({in_force['title']}), confirmed {in_force['time']}"]
+    else:
+        lines = ["in force: no policy was confirmed"]
+    if pending:
+        lines.append(
+            f"pending:  {pending['id']} ({pending['title']}), {pending['seconds_left']} s left: `librespot-guard confirm {pending['id']}`"
+        )
+    else:
+        lines.append("pending:  nothing")
+    return "\n".join(lines)
+
+
+def _disagreement(kernel: gate.Kernel, in_force: "dict[str, Any] | None") -> list[str]:
+    wanted = in_force["id"] if in_force else ""
+    if kernel.base == wanted:
+        return []
+    if in_force is not None and not kernel.base:
+        return [
+            f"the rules of {wanted} are NOT loaded: another program removed them; `librespot-guard apply {in_force.get('policy', 'POLICY')}` loads them"
+        ]
+    return [
+        f"the kernel holds the policy {kernel.base}, which is not the one that was confirmed last ({wanted or 'none'})"
+    ]

@@ -1,0 +1,92 @@
+"""What every command shares: options, the snapshot to work on, output, and how an error looks.
+
+Data goes to stdout, everything else to stderr. A command returns its exit status (None is 0) and raises `GuardError`s.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from librespot_guard.cli import _errors
+from librespot_guard.errors import InputError, MachineError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from librespot_guard.snapshot import Snapshot
+
+F = TypeVar("F", bound=Callable[..., Any])
+show_error = _errors.show_error
+
+
+def format_option(*formats: str) -> Callable[[F], F]:
+    """`--format`, with "text" as the default; "json" always exists."""
+    return click.option(
+        "--format",
+        "output",
+        type=click.Choice(["text", "json", *formats]),
+        default="text",
+        show_default=True,
+        help="How to print the answer.",
+    )
+
+
+snapshot_option = click.option(
+    "--snapshot",
+    "snapshot_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Work on the facts in FILE (written by `librespot-guard snapshot`) instead of this host.",
+    metavar="FILE",
+)
+
+
+def load_snapshot(snapshot_file: Path | None, *, ask: bool = True) -> "Snapshot":
+    """The facts: from a file if one is given, else of this host (`ask`: also ask the services themselves by getInfo)."""
+    if snapshot_file is not None:
+        from librespot_guard.snapshot import loads  # noqa: PLC0415 - only where it is needed
+
+        return loads(read_text(snapshot_file), source=str(snapshot_file))
+    from librespot_guard import collect  # noqa: PLC0415 - only where it is needed
+
+    return collect.snapshot(ask=ask)
+
+
+def read_text(path: Path) -> str:
+    """The text of an input file ("-" is standard input); InputError if it can't be read."""
+    try:
+        return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from None
+
+
+def write_text(path: Path, text: str, *, mode: int = 0o600) -> None:
+    """Write a whole output file by write, sync, rename: either all of it is there, or the old file is untouched."""
+    from librespot_guard.apply.files import write_file  # noqa: PLC0415
+
+    try:
+        write_file(path, text, mode)
+    except OSError as error:
+        raise MachineError(f"{path}: {error.strerror or error}", hint="nothing was changed there") from None
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print one document to stdout."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def note(text: str) -> None:
+    """A remark for the person: to stderr."""
+    click.echo(text, err=True)
+
+
+def console() -> "Console":
+    """A rich console on stdout; plain and 100 columns wide when stdout is no terminal."""
+    from rich.console import Console  # noqa: PLC0415 - only commands that draw pay for it
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 100)
