@@ -189,3 +189,43 @@ def test_a_hang_up_of_the_terminal_leaves_the_gate_armed(on: Stage) -> None:
     assert not on.connects(DENIED)
     assert on.guard("confirm").returncode == 0
     assert not on.connects(DENIED)
+
+
+@pytest.mark.kernel
+def test_a_saved_plan_is_applied_only_as_it_was_seen(on: Stage) -> None:
+    """`--plan` accepts the plan that was saved, and refuses after the rules or the policy moved; nothing is changed then."""
+    policy, saved = on.policy(*HOME), on.folder / "plan.json"
+    assert on.guard("plan", policy, "-o", saved).returncode == 0
+    other = on.guard("apply", on.policy("192.168.10.0/24"), "--plan", saved, "--yes", "--no-wait")
+    untouched = on.rules()
+    same = on.guard("apply", policy, "--plan", saved, "--yes", "--no-wait")
+
+    assert other.returncode == 1
+    assert "another one now" in other.stderr
+    assert not untouched
+    assert same.returncode == 0, same.stderr
+
+
+@pytest.mark.kernel
+def test_lost_boot_files_are_written_again(on: Stage) -> None:
+    """Applying a policy that is in force mends its boot files, and says so."""
+    policy = on.policy(*HOME)
+    on.guard("apply", policy, "--yes", "--no-wait")
+    on.guard("confirm")
+    before = on.files()
+    (on.folder / "root/etc/librespot-guard/rules.nft").unlink()
+    done = on.guard("apply", policy, "--yes")
+
+    assert done.returncode == 0
+    assert "written again" in done.stderr
+    assert before == on.files()
+
+
+def test_something_else_is_no_saved_plan(guard: Guard, tmp_path: Path) -> None:
+    """A file that is no plan is refused before the host is looked at."""
+    (tmp_path / "plan.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "policy.yaml").write_text("", encoding="utf-8")
+    done = guard("apply", tmp_path / "policy.yaml", "--plan", tmp_path / "plan.json", "--yes")
+
+    assert done.returncode == 2
+    assert "not a saved plan" in done.stderr

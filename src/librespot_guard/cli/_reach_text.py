@@ -68,6 +68,9 @@ def _who(family: str, sources: IntervalSet) -> str:
     if sources.pairs == ((0, everything),):
         return "ANYBODY"
     listed = cidrs(family, sources)
+    rest = cidrs(family, sources.complement(32 if family == "ipv4" else 128))
+    if len(rest) < min(len(listed), _SHOWN):
+        return f"EVERYBODY but {', '.join(rest)}"
     more = f" and {len(listed) - _SHOWN} more networks" if len(listed) > _SHOWN else ""
     return ", ".join(listed[:_SHOWN]) + more
 
@@ -120,8 +123,9 @@ def _through(world: World, target: Target, reached: Reached) -> str:
 
 
 def _deciding(result: Trace) -> str:
-    """The steps of a trail that gave a verdict, in words."""
-    return "; ".join(dict.fromkeys(f"{s.table} {s.chain}: {s.rule}" for s in result.trail[-3:]))
+    """The step of each table that decided, in words."""
+    last = {step.table: step for step in result.trail}
+    return "; ".join(f"{s.table} {s.chain}: {s.rule}" for s in last.values())
 
 
 def _from_line(answer: dict[str, Any]) -> None:
@@ -155,7 +159,7 @@ def _claim(claim: Claim) -> None:
     click.echo(
         click.style(claim.verdict, fg="red" if claim.verdict == "refuted" else "yellow")
         + f": {claim.service} {claim.listener.surface}, {claim.listener.listener.proto} port {claim.listener.listener.port}"
-        + f", over {question.iface} to {question.dst}: {_who(question.family, claim.excess)} not allowed by the policy"
+        + f", over {question.iface} to {question.dst}: {_who(question.family, claim.answer.shown_may - claim.allowed)}: not allowed by the policy"
     )
     if claim.counterexample is not None:
         packet = claim.counterexample.packet

@@ -1,6 +1,7 @@
 """`apply`: change this host, with a way back that the kernel holds."""
 
 import hashlib
+import json
 import re
 import signal
 import sys
@@ -36,6 +37,7 @@ Examples:
   librespot-guard confirm ID
   librespot-guard apply policy.yaml --confirm-within 5m
   librespot-guard apply policy.yaml --yes --no-wait        for scripts; `status` tells how it went
+  librespot-guard apply policy.yaml --plan plan.json       only if the plan is still what `plan -o plan.json` saved
 """
 )
 @click.argument("policy_file", metavar="POLICY", type=click.Path(dir_okay=False, path_type=Path))
@@ -48,9 +50,16 @@ Examples:
     help="Fall back unless confirmed in this time (5s to 1h).",
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before changing.")
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Refuse if the plan is no longer the one that `plan -o FILE` saved.",
+)
 @click.option("--no-wait", is_flag=True, help="Return as soon as the change is armed.")
 @common.format_option()
-def apply(policy_file: Path, confirm_within: int, yes: bool, no_wait: bool, output: str) -> int:
+def apply(policy_file: Path, confirm_within: int, yes: bool, plan_file: Path | None, no_wait: bool, output: str) -> int:
     """Make this host hold the policy in the file POLICY.
 
     The new rules are loaded behind a gate in the kernel: if nobody runs `confirm` in time, from a second session, the old rules come
@@ -61,6 +70,7 @@ def apply(policy_file: Path, confirm_within: int, yes: bool, no_wait: bool, outp
     from librespot_guard.cli.plan import make, render  # noqa: PLC0415
 
     text = common.read_text(policy_file)
+    saved = _saved(plan_file) if plan_file is not None else None
     nft.find()
     with State() as state:
         machine.refuse_pending(machine.recover(state))
@@ -78,7 +88,10 @@ def apply(policy_file: Path, confirm_within: int, yes: bool, no_wait: bool, outp
         click.echo(render(made))
     if made.refusals:
         raise Refused("the policy can't be applied here:\n  " + "\n  ".join(made.refusals), hint=_refused_hint(made))
+    if saved is not None:
+        _still_planned(saved, made, str(plan_file))
     if made.unchanged:
+        _mend_boot(made.id)
         _say(output, made.id, "unchanged")
         return 0
     _ask(yes)
@@ -100,6 +113,48 @@ def apply(policy_file: Path, confirm_within: int, yes: bool, no_wait: bool, outp
 
         outcome = wait(pending, caught)
     return _end(output, made, outcome, caught)
+
+
+# what a saved plan is compared by: all of it but the advice and the time to confirm, which do not change what is done
+_PLANNED = ("schema", "id", "in_force", "unchanged", "rules", "diff")
+
+
+def _saved(plan_file: Path) -> dict[str, Any]:
+    """A plan as `plan -o` saved it. Raises InputError."""
+    hint = f"write it with `librespot-guard plan POLICY -o {plan_file}`"
+    try:
+        saved = json.loads(common.read_text(plan_file))
+    except ValueError as error:
+        raise InputError(f"{plan_file}: not a whole JSON document ({error})", hint=hint) from None
+    if not isinstance(saved, dict) or any(key not in saved for key in _PLANNED):
+        raise InputError(f"{plan_file}: not a saved plan", hint=hint)
+    return saved
+
+
+def _still_planned(saved: dict[str, Any], made: "Plan", plan_file: str) -> None:
+    """Refuse if the world or the policy moved since the plan was saved."""
+    now = made.to_json()
+    moved = [key for key in _PLANNED if saved[key] != now[key]]
+    if moved:
+        raise Refused(
+            f"{plan_file}: the plan is another one now (it differs in {', '.join(moved)})",
+            hint=f"look at it again: `librespot-guard plan {made.file} -o {plan_file}`",
+        )
+
+
+def _mend_boot(change_id: str) -> None:
+    """Write the boot files of the policy in force again if somebody removed or changed them."""
+    from librespot_guard.apply import executor  # noqa: PLC0415
+    from librespot_guard.apply.journal import State  # noqa: PLC0415
+
+    with State() as state:
+        confirmed = state.confirmed()
+        if not confirmed or confirmed[-1]["id"] != change_id:
+            return
+        boot = confirmed[-1]["change"]["boot"]
+        if not executor.in_place(boot):
+            executor.perform(boot)
+            common.note("the boot files of this policy were missing or changed: they are written again")
 
 
 def _end(output: str, made: "Plan", outcome: str, caught: list[int]) -> int:
