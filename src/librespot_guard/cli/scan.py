@@ -1,0 +1,206 @@
+"""`scan`: what runs here, what it opens, where each setting comes from, and what a stranger can do there."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from librespot_guard import catalog
+from librespot_guard.catalog import Catalog, Flavour
+from librespot_guard.cli import common
+from librespot_guard.cli.snapshot import show_gaps
+from librespot_guard.snapshot import Listener, Service, ServiceListener, Snapshot
+
+EPILOG = """\b
+Examples:
+  sudo librespot-guard scan                            every service of the librespot family on this host
+  sudo librespot-guard scan --format json | jq .services
+  librespot-guard scan --snapshot host.json            what ran on another host
+  librespot-guard scan --no-ask                        send no request to any service
+"""
+
+_INDENT = "    "
+
+
+@click.command(epilog=EPILOG)
+@common.format_option()
+@common.snapshot_option
+@click.option("--no-ask", is_flag=True, help="Do not ask the services who they are (one getInfo each, over loopback).")
+def scan(output: str, snapshot_file: Path | None, *, no_ask: bool) -> None:
+    """Find every service of the librespot family: what it opens, and what a stranger can do there.
+
+    Looks at this host and at every other network namespace on it. As root it sees all; as an ordinary user it says what
+    it could not see. Nothing is changed.
+    """
+    facts = common.load_snapshot(snapshot_file, ask=not no_ask)
+    if output == "json":
+        common.print_json(document(facts))
+    else:
+        _show(facts)
+    show_gaps(facts)
+
+
+def document(facts: Snapshot) -> dict[str, Any]:
+    """The JSON document of `scan` (schemas/scan.json)."""
+    known = catalog.load()
+    return {
+        "schema": "librespot-guard/scan/1",
+        "host": facts.hostname,
+        "taken": facts.taken,
+        "services": [_service(s, facts, known) for s in facts.services],
+        "incomplete": [asdict(gap) for gap in facts.incomplete],
+    }
+
+
+def _service(service: Service, facts: Snapshot, known: Catalog) -> dict[str, Any]:
+    flavour = _flavour(service, known)
+    names = ("name", "flavour", "version", "pid", "uid", "user", "executable", "unit", "container", "cgroup", "netns")
+    return {
+        **{name: getattr(service, name) for name in names},
+        "netns_name": facts.namespace(service.netns).name,
+        "started": service.started,
+        "cache_dir": service.cache_dir,
+        "argv": list(service.argv),
+        "environment": service.environment,
+        "secrets": [asdict(s) for s in service.secrets],
+        "info": asdict(service.info) if service.info else None,
+        "listeners": [_listener(one, flavour) for one in service.listeners],
+    }
+
+
+def _listener(owned: ServiceListener, flavour: Flavour | None) -> dict[str, Any]:
+    socket = owned.listener
+    return {
+        "proto": socket.proto,
+        "address": socket.address,
+        "port": socket.port,
+        # an IPv4 socket serves IPv4 only; the question does not arise
+        "v6only": bool(socket.v6only),
+        "surface": owned.surface,
+        "pinned": owned.pinned,
+        "pinned_by": owned.pinned_by,
+        "known_by": owned.known_by,
+        "device": socket.device,
+        "families": list(families(socket)),
+        "stranger": list(_stranger(owned, flavour)),
+    }
+
+
+def families(listener: Listener) -> tuple[str, ...]:
+    """The address families that reach a socket: both for a dual-stack one."""
+    return (
+        ("ipv4", "ipv6")
+        if listener.family == "ipv6" and listener.address == "::" and not listener.v6only
+        else (listener.family,)
+    )
+
+
+def _flavour(service: Service, known: Catalog) -> Flavour | None:
+    """What is known about a service's flavour; a snapshot of a newer version may hold one that is not."""
+    return next((f for f in known.flavours if f.name == service.flavour), None)
+
+
+def _stranger(owned: ServiceListener, flavour: Flavour | None) -> tuple[str, ...]:
+    surface = flavour.surface(owned.surface) if flavour else None
+    return surface.stranger if surface else ()
+
+
+def _show(facts: Snapshot) -> None:
+    if not facts.services:
+        click.echo(f"no service of the librespot family runs on {facts.hostname}")
+        return
+    known = catalog.load()
+    lines = [line for s in facts.services for line in (*_lines(s, facts, known), "")][:-1]
+    if not sys.stdout.isatty():
+        click.echo(click.unstyle("\n".join(lines)))
+        return
+    from rich.padding import Padding  # noqa: PLC0415 - only a terminal pays for it
+    from rich.text import Text  # noqa: PLC0415
+
+    screen = common.console()
+    for line in lines:  # what is too long for the terminal goes on under its own beginning
+        text = line.lstrip(" ")
+        screen.print(Padding(Text.from_ansi(text), (0, 0, 0, len(line) - len(text)), expand=False))
+
+
+def _lines(service: Service, facts: Snapshot, known: Catalog) -> Iterator[str]:
+    flavour = _flavour(service, known)
+    title = flavour.title if flavour else service.flavour
+    version = f" {service.version}" if service.version else " (version not known)"
+    yield click.style(service.name, bold=True) + f"  {title}{_safe(version)}"
+    yield _INDENT + ", ".join(_where(service, facts))
+    if service.argv:
+        yield f"{_INDENT}started as: {' '.join(_quoted(a) for a in service.argv)}"
+    for name, value in service.environment.items():
+        yield f"{_INDENT}environment: {name}={_quoted(value)}"
+    if service.info and service.info.account:
+        yield f"{_INDENT}logged in: {_quoted(service.info.account)}, as it tells anybody who asks"
+    if not service.listeners:
+        yield f"{_INDENT}no listener of it was seen"
+    for surface in dict.fromkeys(owned.surface for owned in service.listeners):
+        of_this = [owned for owned in service.listeners if owned.surface == surface]
+        yield from (_heading(owned) for owned in of_this)
+        yield from _stranger_lines(_stranger(of_this[0], flavour))
+    for secret in service.secrets:
+        place = "on the command line" if secret.where == "argv" else "in the environment"
+        who = (
+            "every user of this host can read it there"
+            if secret.where == "argv"
+            else "its user and root can read it there"
+        )
+        yield f"{_INDENT}{click.style('secret', fg='red', bold=True)}: {secret.name} {place}: {who}"
+
+
+def _where(service: Service, facts: Snapshot) -> Iterator[str]:
+    yield f"pid {service.pid}"
+    yield f"user {service.user or service.uid}"
+    if service.unit:
+        yield f"unit {_safe(service.unit)}"
+    if service.container:
+        yield f"container {_safe(service.container[:12])}"
+    namespace = facts.namespace(service.netns)
+    if not namespace.home:
+        yield f"network namespace {_safe(namespace.name or namespace.id)}"
+
+
+def _heading(owned: ServiceListener) -> str:
+    socket = owned.listener
+    address = f"[{socket.address}]" if socket.family == "ipv6" else socket.address
+    on = f" on {socket.device} only" if socket.device else ""
+    pinned = _safe(owned.pinned_by)
+    if owned.pinned and owned.surface != "discovery":
+        pinned = f"port {pinned}" if pinned.startswith("always") else f"port fixed by {pinned}"
+    elif not owned.pinned and pinned.startswith("can't be told"):
+        pinned = f"whether the port is fixed {pinned}"
+    heading = click.style(f"{socket.proto} {address}:{socket.port}", fg="cyan")
+    return f"{_INDENT}{heading} {click.style(owned.surface, bold=True)}  {_reach(socket)}{on}  {pinned}".rstrip()
+
+
+def _stranger_lines(can: tuple[str, ...]) -> Iterator[str]:
+    if can and all(c.startswith("nothing ") for c in can):
+        yield f"{_INDENT * 2}a stranger can do {can[0]}"
+    elif can:
+        yield f"{_INDENT * 2}a stranger who gets there can:"
+        for one in can:
+            yield f"{_INDENT * 2}- {one}"
+
+
+def _reach(socket: Listener) -> str:
+    served = families(socket)
+    if len(served) == 2:
+        return "dual-stack: IPv4 and IPv6"
+    return "IPv4" if served == ("ipv4",) else "IPv6"
+
+
+def _quoted(text: str) -> str:
+    """One argument as a shell would want it, safe to print."""
+    plain = _safe(text)
+    return f"'{plain}'" if not plain or any(c in " '\"$`\\|&;<>()*?" for c in plain) else plain
+
+
+def _safe(text: str) -> str:
+    """A text with its control characters shown, not obeyed: names and paths were chosen by others."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,120 @@
+"""Asking a Spotify Connect listener who it is: one bounded, polite `GET /?action=getInfo`.
+
+What comes back was written by whoever listens there: it is bounded, cleaned, and never trusted. The request leaves in one
+send, because librespot-python reads only once (facts: librespot/zeroconf.py:280-325).
+"""
+
+import json
+import socket
+import struct
+import time
+import unicodedata
+
+from librespot_guard.snapshot import Info
+
+SECONDS = 2.0
+MAX_BYTES = 64 * 1024
+MAX_TEXT = 200
+
+_KEYS = {
+    "brand": "brandDisplayName",
+    "model": "modelDisplayName",
+    "version": "version",
+    "library_version": "libraryVersion",
+    "remote_name": "remoteName",
+    "device_id": "deviceID",
+    "account": "activeUser",
+}
+# what every family member gives; something else that answers JSON is none
+_MUST = ("deviceID", "remoteName", "brandDisplayName")
+
+
+def ask(address: str, port: int, *, seconds: float = SECONDS) -> Info | None:
+    """What the listener at an address answers, or None if it is no Spotify Connect listener or does not answer in time.
+
+    Raises OSError when nothing accepts a connection there.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    host = f"[{address}]" if family == socket.AF_INET6 else address
+    request = (
+        f"GET /?action=getInfo HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+    )
+    deadline = time.monotonic() + seconds
+    received = bytearray()
+    with socket.socket(family, socket.SOCK_STREAM) as connection:
+        connection.settimeout(seconds)
+        connection.connect((address, port))
+        # end by a reset: a daemon whose answer ends with the connection would keep TIME-WAIT on its port, and one that
+        # binds without SO_REUSEADDR (librespot-python) could not start again after a mere look at it
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))
+        try:
+            connection.sendall(request.encode("ascii"))
+            while len(received) < MAX_BYTES and not _complete(received):
+                connection.settimeout(max(0.001, deadline - time.monotonic()))
+                data = connection.recv(min(8192, MAX_BYTES - len(received)))
+                if not data:
+                    break
+                received += data
+        except OSError:  # reset, or no answer in time: what came before that may still be whole
+            pass
+    return parse_answer(bytes(received))
+
+
+def _complete(received: bytes | bytearray) -> bool:
+    """Whether an answer that says how long it is has come whole."""
+    head, separator, body = bytes(received).partition(b"\r\n\r\n")
+    length = _headers(head).get("content-length", "") if separator else ""
+    return length.isascii() and length.isdigit() and len(length) < 9 and len(body) >= int(length)
+
+
+def _headers(head: bytes) -> dict[str, str]:
+    pairs = (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:])
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def parse_answer(answer: bytes) -> Info | None:
+    """What an HTTP answer to getInfo says, or None if it is anything else; never raises."""
+    head, separator, body = answer.partition(b"\r\n\r\n")
+    status = head.split(b"\r\n", 1)[0].split()
+    if not separator or len(status) < 2 or not status[0].startswith(b"HTTP/1.") or status[1] != b"200":
+        return None
+    if "chunked" in _headers(head).get("transfer-encoding", "").lower():
+        body = _unchunk(body)
+    try:
+        document = json.loads(body.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict) or not all(isinstance(document.get(key), str) for key in _MUST):
+        return None
+    return Info(**{name: clean(document.get(key, "")) for name, key in _KEYS.items()})
+
+
+def _unchunk(body: bytes) -> bytes:
+    """The chunks of a body put together (RFC 9112 7.1); what is broken ends it."""
+    whole = b""
+    while True:
+        line, separator, rest = body.partition(b"\r\n")
+        size = line.split(b";")[0].strip()
+        if (
+            not separator
+            or not size
+            or len(size) > 8
+            or not all(c in b"0123456789abcdefABCDEF" for c in size)
+            or int(size, 16) == 0
+        ):
+            return whole
+        length = int(size, 16)
+        whole += rest[:length]
+        body = rest[length + 2 :]
+
+
+def clean(value: object) -> str:
+    """A text without characters that could play with a terminal or a report (all of Unicode's C and line separators), bounded."""
+    if not isinstance(value, str):
+        return ""
+    # bounded first, so that a long one costs nothing
+    return "".join(
+        c
+        for c in value[: MAX_TEXT * 2]
+        if unicodedata.category(c)[0] != "C" and unicodedata.category(c) not in ("Zl", "Zp")
+    )[:MAX_TEXT]

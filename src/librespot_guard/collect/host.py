@@ -1,0 +1,196 @@
+"""All facts about this host at one moment."""
+
+import os
+import platform
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from librespot_guard import __version__, catalog
+from librespot_guard.collect import candidates, namespaces, services
+from librespot_guard.collect.admin import read_admin
+from librespot_guard.collect.candidates import Candidate
+from librespot_guard.collect.links import read_links
+from librespot_guard.collect.netlink import NETLINK_ROUTE, Netlink
+from librespot_guard.collect.network import read_namespace
+from librespot_guard.collect.owners import Owners, read_cgroups, read_owners
+from librespot_guard.collect.processes import Process, read_processes
+from librespot_guard.collect.sockets import read_connections, read_listeners
+from librespot_guard.errors import MachineError
+from librespot_guard.snapshot import Gap, Listener, Namespace, Service, Snapshot
+
+_SUDO = "run it with `sudo`"
+
+
+def snapshot(*, ask: bool = True, progress: Callable[[str], None] | None = None) -> Snapshot:
+    """Read everything about this host, from the network namespace of the calling thread.
+
+    Args:
+        ask: ask the services that were found who they are, by one `getInfo` each over loopback.
+        progress: told, in a few words, what is being read.
+
+    Raises:
+        MachineError: this host can't be read at all (no /proc, no rtnetlink). Anything less is a `Gap`.
+    """
+    return _Reader(progress or (lambda _: None)).read(ask=ask)
+
+
+@dataclass(slots=True)
+class _Reader:
+    """One reading of the host: what was found so far."""
+
+    progress: Callable[[str], None]
+    home: str = ""
+    net: int = 0
+    processes: dict[int, Process] = field(default_factory=dict)
+    owners: Owners = field(default_factory=Owners)
+    cgroups: dict[int, str] = field(default_factory=dict)
+    gaps: list[Gap] = field(default_factory=list)
+
+    def read(self, *, ask: bool) -> Snapshot:
+        try:
+            self.home = namespaces.current_id()
+            self.net = Path("/proc/thread-self/net/unix").stat().st_ino
+            self.progress("processes and their sockets")
+            self.processes = read_processes()
+            self.owners = read_owners()
+            self.cgroups = read_cgroups()
+        except OSError as error:
+            raise MachineError(
+                f"/proc can't be read: {error.strerror or error}", hint="mount it: `mount -t proc proc /proc`"
+            ) from None
+        self._privilege()
+        known = catalog.load()
+        found = self._candidates(known)
+        self.progress("network namespaces, routes and packet filters")
+        spaces = self._namespaces(found)
+        answers: list[services.Answers] = [{} for _ in found]
+        if ask:
+            self.progress("asking what answers Spotify Connect who it is")
+            answers, gaps = services.ask_all(found, spaces)
+            self.gaps += gaps
+        built = [services.build(c, a, known, self._space_of(c.process)) for c, a in zip(found, answers, strict=True)]
+        running = services.unique(s for s in built if s is not None)
+        needed = {self.home, *(s.netns for s in running)}
+        home = spaces[self.home]
+        return Snapshot(
+            taken=datetime.now(UTC).isoformat(timespec="seconds"),
+            tool=f"librespot-guard {__version__}",
+            hostname=socket.gethostname(),
+            kernel=platform.release(),
+            byteorder=sys.byteorder,
+            namespaces=(home, *(n for i, n in spaces.items() if i in needed and i != self.home)),
+            services=running,
+            admin=read_admin(home, read_connections(), self.processes, self.owners.pids, os.getpid()),
+            privileged=not self.owners.denied,
+            incomplete=tuple(dict.fromkeys((*self.gaps, *_unseen(running, found)))),
+        )
+
+    def _privilege(self) -> None:
+        if self.owners.denied:
+            count = self.owners.denied
+            self.gaps.append(
+                Gap(
+                    f"the open sockets of {count} process{'es' * (count > 1)} of other users",
+                    "only root may see which process holds which socket",
+                    f"{_SUDO} to see every service with its listeners",
+                )
+            )
+        mounts = Path("/proc/thread-self/mountinfo").read_text()
+        if (
+            any(line.split()[4] == "/proc" and _hides(line.partition(" - ")[2]) for line in mounts.splitlines())
+            and os.geteuid() != 0
+        ):
+            self.gaps.append(Gap("processes of other users", "/proc is mounted with hidepid, which hides them", _SUDO))
+
+    def _space_of(self, process: Process) -> str:
+        """The id of the namespace of a process; one that may not be seen is the reader's own, or stands for itself."""
+        if process.netns is not None:
+            return process.netns
+        return self.home if process.net in (0, self.net) else f"unseen-{process.net}"
+
+    def _candidates(self, known: catalog.Catalog) -> list[Candidate]:
+        """The candidates in all namespaces: each is entered once for its sockets."""
+        members: dict[str, list[int]] = {self.home: []}
+        for process in self.processes.values():
+            members.setdefault(self._space_of(process), []).append(process.pid)
+        sockets: dict[int, list[Listener]] = {}
+        for space, pids in members.items():
+            for listener in self._listeners(space, pids):
+                for owner in listener.pids:
+                    sockets.setdefault(owner, []).append(listener)
+        return candidates.find(self.processes.values(), sockets, known)
+
+    def _listeners(self, space: str, pids: list[int]) -> tuple[Listener, ...]:
+        """The sockets of a namespace, entered through the first of its processes that still lives."""
+        work = partial(_read_listeners, self.owners.pids, self.cgroups)
+        if space == self.home:
+            return work()
+        for pid in pids if not space.startswith("unseen-") else ():
+            try:
+                return namespaces.in_namespace(pid, work)
+            except (MachineError, OSError) as error:
+                if Path(f"/proc/{pid}").exists():
+                    self._refused(error)
+                    break
+        return ()
+
+    def _refused(self, error: Exception) -> None:
+        what = "network namespaces of other users"
+        if any(gap.what == what for gap in self.gaps):
+            return  # one for the kind is enough
+        hint = error.hint if isinstance(error, MachineError) else ""
+        self.gaps.append(
+            Gap(what, f"some could not be entered, so that services in them may be missing: {error}", hint)
+        )
+
+    def _namespaces(self, found: list[Candidate]) -> dict[str, Namespace]:
+        """The reader's own namespace and every other that holds a candidate, by id."""
+        spaces: dict[str, Namespace] = {}
+        for space, pid in {self.home: 0, **{self._space_of(c.process): c.process.pid for c in found}}.items():
+            if space.startswith("unseen-"):
+                spaces[space] = Namespace(id=space, home=False)
+                self.gaps.append(Gap("a network namespace with a service in it", "it may not be looked into", _SUDO))
+                continue
+            work = partial(read_namespace, home=space == self.home, owners=self.owners.pids, cgroups=self.cgroups)
+            if space == self.home:
+                spaces[space], gaps = work()
+            else:
+                try:
+                    spaces[space], gaps = namespaces.in_namespace(pid, work)
+                except MachineError as error:
+                    spaces[space], gaps = Namespace(id=space, home=False), ()
+                    self._refused(error)
+            self.gaps += gaps
+        return spaces
+
+
+def _read_listeners(owners: Mapping[int, tuple[int, ...]], cgroups: Mapping[int, str]) -> tuple[Listener, ...]:
+    with Netlink(NETLINK_ROUTE) as link:
+        names = {one.index: one.name for one in read_links(link)[0]}
+    return read_listeners(names, owners, cgroups)[0]
+
+
+def _hides(options: str) -> bool:
+    return any(
+        o.startswith("hidepid=") and o not in ("hidepid=0", "hidepid=off") for o in options.replace(" ", ",").split(",")
+    )
+
+
+def _unseen(running: tuple[Service, ...], found: list[Candidate]) -> list[Gap]:
+    """Gaps about services that were found but not seen whole."""
+    blind = {c.process.pid for c in found if c.environment is None}
+    names = [s.name for s in running if s.pid in blind]
+    if not names:
+        return []
+    return [
+        Gap(
+            f"the environment of {', '.join(names)}",
+            "only root may see it; settings and secrets in it are not known",
+            _SUDO,
+        )
+    ]

@@ -1,0 +1,86 @@
+"""One network namespace, read whole: what is on the way from its interfaces to its sockets."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from librespot_guard.collect import namespaces
+from librespot_guard.collect.links import read_addresses, read_groups, read_links
+from librespot_guard.collect.netlink import NETLINK_ROUTE, Netlink
+from librespot_guard.collect.nft import read_nft
+from librespot_guard.collect.otherfilters import read_other_filters
+from librespot_guard.collect.owners import read_cgroups, read_owners
+from librespot_guard.collect.routes import read_routes, read_rules
+from librespot_guard.collect.sockets import read_listeners
+from librespot_guard.collect.sysctls import read_sysctls
+from librespot_guard.errors import MachineError
+from librespot_guard.snapshot import Gap, Namespace
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+
+def read_namespace(
+    *,
+    home: bool = True,
+    owners: Mapping[int, tuple[int, ...]] | None = None,
+    cgroups: Mapping[int, str] | None = None,
+) -> tuple[Namespace, tuple[Gap, ...]]:
+    """The facts about the calling thread's network namespace, and what could not be read.
+
+    Args:
+        home: whether this is the namespace of the reader.
+        owners: process ids by socket inode, as from `read_owners`; looked up if not given.
+        cgroups: cgroup v2 paths by id, as from `read_cgroups`; looked up if not given.
+
+    Raises:
+        MachineError: interfaces, addresses and routes can't be read; without them nothing can be said.
+    """
+    ns_id = namespaces.current_id()
+    name = namespaces.names().get(ns_id)
+    where = "" if home else f" of network namespace {name or ns_id}"
+    gaps: list[Gap] = []
+
+    def attempt(what: str, read: Callable[[], T], otherwise: D) -> T | D:
+        try:
+            return read()
+        except MachineError as error:
+            gaps.append(Gap(what + where, str(error), error.hint))
+        except OSError as error:
+            gaps.append(Gap(what + where, error.strerror or str(error)))
+        return otherwise
+
+    pids = read_owners().pids if owners is None else owners
+    paths = read_cgroups() if cgroups is None else cgroups
+    with Netlink(NETLINK_ROUTE) as link:
+        links, xdp = read_links(link)
+        index = {one.index: one.name for one in links}
+        addresses = read_addresses(link, index)
+        routes, odd_routes = read_routes(link, index)
+        rules = attempt("routing rules", lambda: read_rules(link), ())
+        sysctls = read_sysctls(one.name for one in links)
+        other = attempt(
+            "packet filters of other kinds (XDP, tc, legacy iptables)",
+            lambda: read_other_filters(link, links, xdp, sysctls),
+            (),
+        )
+    groups = attempt("multicast groups", read_groups, ())
+    listeners, blind = attempt("sockets", lambda: read_listeners(index, pids, paths), ((), ()))
+    nft = attempt("packet filter (nf_tables)", read_nft, None)
+    gaps += [Gap(g.what + where, g.why, g.hint) for g in (*odd_routes, *blind)]
+    return (
+        Namespace(
+            id=ns_id,
+            home=home,
+            name=name,
+            links=links,
+            addresses=addresses,
+            routes=routes,
+            rules=rules,
+            sysctls=sysctls,
+            groups=groups,
+            listeners=listeners,
+            nft=nft,
+            other_filters=other,
+        ),
+        tuple(gaps),
+    )

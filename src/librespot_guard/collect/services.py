@@ -1,0 +1,234 @@
+"""From candidates to services: ask them, tell their surfaces, redact what they were started with, and give them names."""
+
+import pwd
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from librespot_guard.catalog import Catalog, Flavour
+from librespot_guard.collect import getinfo
+from librespot_guard.collect.candidates import Candidate
+from librespot_guard.collect.namespaces import current_id, in_namespace
+from librespot_guard.collect.processes import Process
+from librespot_guard.collect.pythons import code_of, is_python, package_version
+from librespot_guard.collect.redact import options_of, redact_argv, redact_environment, values_of
+from librespot_guard.collect.surfaces import classify, loopback, wildcard
+from librespot_guard.errors import MachineError
+from librespot_guard.snapshot import Address, Gap, Info, Listener, Namespace, Service
+
+# of one process no more listeners than this are asked
+_MAX_ASKED = 8
+_UNIT_FOLDERS = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+
+Answers = dict[Listener, Info]
+
+
+def ask_all(
+    candidates: Sequence[Candidate], namespaces: Mapping[str, Namespace]
+) -> tuple[list[Answers], tuple[Gap, ...]]:
+    """Ask every candidate by getInfo, from inside its network namespace; the answers in the order of the candidates.
+
+    Only listeners that serve the network are asked: the one on loopback is that of a login, which takes a single request.
+    """
+    here = current_id()
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        results = list(pool.map(partial(_ask, here=here, namespaces=namespaces), candidates))
+    gaps = dict.fromkeys(gap for _, gap in results if gap is not None)
+    return [answers for answers, _ in results], tuple(gaps)
+
+
+def _ask(candidate: Candidate, *, here: str, namespaces: Mapping[str, Namespace]) -> tuple[Answers, Gap | None]:
+    netns = candidate.process.netns
+    namespace = namespaces.get(netns or "")
+    addresses = namespace.addresses if namespace else ()
+    asked = [s for s in candidate.listeners if s.proto == "tcp" and not loopback(s.address)][:_MAX_ASKED]
+    work = partial(_ask_each, asked, addresses)
+    if not asked:
+        return {}, None
+    try:
+        return (work() if netns in (here, None) else in_namespace(candidate.process.pid, work)), None
+    except MachineError as error:
+        return {}, Gap("services in other network namespaces could not be asked (getInfo)", str(error), error.hint)
+
+
+def _ask_each(listeners: Iterable[Listener], addresses: Sequence[Address]) -> Answers:
+    found: Answers = {}
+    for listener in listeners:
+        for address in _ways(listener, addresses):
+            try:
+                info = getinfo.ask(address, listener.port)
+            except TimeoutError:
+                break  # packets to it vanish: another address would only cost the same time again
+            except OSError:
+                continue
+            if info is not None:
+                found[listener] = info
+            break
+    return found
+
+
+def _ways(listener: Listener, addresses: Sequence[Address]) -> list[str]:
+    """Addresses of the host itself at which the listener can be asked: over loopback if that is up, else its own."""
+    if not wildcard(listener.address):
+        return [listener.address]
+    usable = [a.address for a in addresses if a.family == listener.family and not a.address.startswith("fe80:")]
+    if listener.family == "ipv6" and not listener.v6only:
+        usable = [a.address for a in addresses if a.family == "ipv4"] + usable
+    usable.sort(key=lambda a: not loopback(a))
+    return usable[:2]
+
+
+def build(candidate: Candidate, answers: Answers, catalog: Catalog, netns: str) -> Service | None:
+    """The service that a candidate is, or None if it is none."""
+    info = next(iter(answers.values()), None)
+    flavour = _flavour(candidate, info, catalog)
+    if flavour is None:
+        return None
+    process, environment = candidate.process, candidate.environment or {}
+    argv, argv_secrets = redact_argv(_without_code(process), options_of(flavour))
+    kept, environment_secrets = redact_environment(environment, flavour)
+    return Service(
+        name=_slug(_title(process, flavour, environment, info)),
+        flavour=flavour.name,
+        version=_version(candidate, flavour, info),
+        pid=process.pid,
+        uid=process.uid,
+        executable=process.executable or process.argv[0],
+        netns=netns,
+        listeners=classify(process, flavour, environment, candidate.listeners, answers),
+        argv=argv,
+        environment=kept,
+        secrets=(*argv_secrets, *environment_secrets),
+        user=_user(process.uid),
+        unit=process.unit,
+        container=process.container,
+        cgroup=process.cgroup or None,
+        started=process.started,
+        cache_dir=_cache(process, flavour, environment),
+        restart=_restart(process.unit),
+        info=info,
+    )
+
+
+def _flavour(candidate: Candidate, info: Info | None, catalog: Catalog) -> Flavour | None:
+    """What it is: by its own answer, unless its program already says something that the answer does not contradict."""
+    answered = catalog.by_getinfo(info.brand, info.model) if info else None
+    known = candidate.flavour
+    if answered is None:
+        return known if candidate.certain else None
+    if known is not None and (known.getinfo.brand, known.getinfo.model) == (
+        answered.getinfo.brand,
+        answered.getinfo.model,
+    ):
+        return known
+    return answered
+
+
+def _version(candidate: Candidate, flavour: Flavour, info: Info | None) -> str | None:
+    if info and info.library_version and flavour.getinfo.version:
+        return info.library_version
+    if candidate.package is not None and flavour.python_package:
+        return package_version(candidate.package, flavour.python_package)
+    return None
+
+
+def _title(process: Process, flavour: Flavour, environment: Mapping[str, str], info: Info | None) -> str:
+    if info and info.remote_name:
+        return info.remote_name
+    given = values_of(process.argv, flavour.arguments.name, flavour.arguments.flags) if not is_python(process) else []
+    return given[-1][1] if given else environment.get(flavour.arguments.name_environment or "", "") or flavour.name
+
+
+def _slug(title: str) -> str:
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].strip("-")
+
+
+def unique(services: Iterable[Service]) -> tuple[Service, ...]:
+    """The services in a lasting order, the oldest first, each with a name of its own."""
+    taken: set[str] = set()
+    found = []
+    for service in sorted(services, key=lambda s: (s.started or 0.0, s.pid)):
+        base = service.name or service.flavour
+        name, count = base, 1
+        while name in taken:
+            count += 1
+            name = f"{base}-{count}"
+        taken.add(name)
+        found.append(replace(service, name=name))
+    return tuple(found)
+
+
+def _without_code(process: Process) -> tuple[str, ...]:
+    """The arguments without program text given by `-c`: it may hold anything."""
+    place = code_of(process.argv) if is_python(process) else None
+    if place is None:
+        return process.argv
+    index, offset = place
+    text = process.argv[index]
+    return (
+        *process.argv[:index],
+        f"{text[:offset]}<program text, {len(text) - offset} characters>",
+        *process.argv[index + 1 :],
+    )
+
+
+def _user(uid: int) -> str | None:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
+def _cache(process: Process, flavour: Flavour, environment: Mapping[str, str]) -> str | None:
+    """The folder with the stored credentials: options in their order of precedence, then variables."""
+    for name in flavour.arguments.cache:
+        given = values_of(process.argv, [name], flavour.arguments.flags)
+        if given:
+            return given[-1][1]
+    return next((environment[v] for v in flavour.arguments.cache_environment if environment.get(v)), None)
+
+
+def _restart(unit: str | None, folders: Sequence[str] = _UNIT_FOLDERS) -> str | None:
+    """`Restart=` of a system unit with its drop-ins (systemd.unit(5)); None if its files say nothing."""
+    if unit is None or "/" in unit:
+        return None
+    template = re.sub(r"@[^.]*\.", "@.", unit)
+    files: list[Path] = []
+    for name in dict.fromkeys((unit, template)):
+        main = next((p for f in folders if _is_file(p := Path(f) / name)), None)
+        files = files or ([main] if main else [])
+    drop_ins = {p.name: p for f in reversed(folders) for name in (template, unit) for p in _glob(Path(f) / f"{name}.d")}
+    value = None
+    for file in (*files, *(drop_ins[n] for n in sorted(drop_ins))):
+        try:
+            text = file.read_text(errors="replace")
+        except OSError:
+            continue
+        for found in re.findall(r"^\s*Restart\s*=\s*(\S*)", text, re.MULTILINE):
+            value = found or None
+    return value
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def _glob(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.glob("*.conf"))
+    except OSError:
+        return []
