@@ -1,7 +1,10 @@
 """`check` as a person and a program use it."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 
 from librespot_guard.snapshot import dumps
 from policy.factory import host, service
-from support import Guard, Schema
+from support import SOURCE, Guard, Schema
 
 POLICY = """\
 policy: 1
@@ -96,7 +99,13 @@ def test_every_fault_is_told(guard: Guard, faulty: Path) -> None:
 
 def test_json_is_what_the_schema_says(guard: Guard, schema: Schema, policy: Path, faulty: Path, snapshot: Path) -> None:
     """With and without faults, with and without a host, for a file that is not there: every document validates."""
-    cases = [[policy], [faulty], [policy, "--snapshot", snapshot], [faulty, "--snapshot", snapshot], ["nowhere.yaml"]]
+    cases: list[list[str | Path]] = [
+        [policy],
+        [faulty],
+        [policy, "--snapshot", snapshot],
+        [faulty, "--snapshot", snapshot],
+        ["nowhere.yaml"],
+    ]
     documents = []
     for arguments in cases:
         done = guard("check", *arguments, "--format", "json")
@@ -184,7 +193,12 @@ def test_this_host(guard: Guard, policy: Path, snapshot: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"\xff\xfe", "not UTF-8 text"), (b"", "the file is empty"), (b"policy: 1\x00", "U+0000"), (b"{", "goes on without")],
+    [
+        (b"\xff\xfe", "not UTF-8 text"),
+        (b"", "the file is empty"),
+        (b"policy: 1\x00", "U+0000"),
+        (b"{a: 1", "goes on without"),
+    ],
 )
 def test_what_is_no_policy(guard: Guard, tmp_path: Path, content: bytes, words: str) -> None:
     """A file of anything is an error with status 2 and words, never a traceback."""
@@ -203,3 +217,25 @@ def test_a_folder_is_no_policy(guard: Guard, tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert f"{tmp_path}: Is a directory" in done.stderr
+
+
+def test_without_libyaml(policy: Path, faulty: Path) -> None:
+    """Where PyYAML has no libyaml (there is no wheel for armv7l), the same policies pass and the same faults are told."""
+    program = (
+        "import sys; sys.modules['yaml._yaml'] = None; import yaml; assert not yaml.__with_libyaml__; "
+        "from librespot_guard.cli.entry import main; sys.exit(main(sys.argv[1:]))"
+    )
+    outputs = []
+    for start in (["-c", program], ["-m", "librespot_guard"]):
+        done = subprocess.run(
+            [sys.executable, *start, "check", str(policy), str(faulty)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(SOURCE.parent)},
+        )
+        outputs.append((done.returncode, done.stdout, done.stderr))
+
+    assert outputs[0] == outputs[1]
+    assert outputs[0][0] == 2
+    assert "4 faults" in outputs[0][2]

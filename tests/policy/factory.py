@@ -111,9 +111,7 @@ SERVICES = st.builds(
     container=st.none() | st.sampled_from(["0123456789abcdef", "speaker"]) | WORDS,
     title=st.just("") | WORDS,
     listeners=st.lists(
-        st.builds(
-            listening, st.integers(1, 65535), st.sampled_from([*SURFACES, "unknown"]), pinned=st.booleans()
-        ),
+        st.builds(listening, st.integers(1, 65535), st.sampled_from([*SURFACES, "unknown"]), pinned=st.booleans()),
         max_size=3,
     ),
 )

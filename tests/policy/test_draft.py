@@ -25,7 +25,12 @@ def loaded(snapshot: Snapshot) -> Policy:
 
 def network(*links: tuple[Link, Sequence[Address]]) -> Namespace:
     """A namespace of these interfaces with their addresses, after loopback."""
-    return Namespace("1", home=True, links=(LO, *(link for link, _ in links)), addresses=tuple(a for _, addresses in links for a in addresses))
+    return Namespace(
+        "1",
+        home=True,
+        links=(LO, *(link for link, _ in links)),
+        addresses=tuple(a for _, addresses in links for a in addresses),
+    )
 
 
 def four(dev: str, address: str, length: int = 24) -> Address:
@@ -38,7 +43,9 @@ def six(dev: str, address: str, length: int = 64) -> Address:
     return Address("ipv6", address, length, dev)
 
 
-def link(name: str, index: int = 7, *, up: bool = True, kind: str | None = None, arp_type: int = 1, master: str | None = None) -> Link:
+def link(
+    name: str, index: int = 7, *, up: bool = True, kind: str | None = None, arp_type: int = 1, master: str | None = None
+) -> Link:
     """An interface."""
     return Link(index, name, up, arp_type, kind=kind, master=master)
 
@@ -46,7 +53,11 @@ def link(name: str, index: int = 7, *, up: bool = True, kind: str | None = None,
 def uncommented(text_: str) -> str:
     """The draft with the sources that were only shown taken into use."""
     out = re.sub(r"^  # (?=([\w\"-]+:$|  ))", "  ", text_, flags=re.MULTILINE)
-    return out.replace("sources: {}", "sources:") if re.search(r"^  [\w-]+:$", out.split("services:")[0], re.MULTILINE) else out
+    return (
+        out.replace("sources: {}", "sources:")
+        if re.search(r"^  [\w-]+:$", out.split("services:")[0], re.MULTILINE)
+        else out
+    )
 
 
 def test_the_draft_of_a_small_host() -> None:
@@ -155,7 +166,9 @@ def test_a_service_in_another_namespace_gets_its_own_networks() -> None:
     """Who may reach a container's service comes in over the interfaces of the container's namespace."""
     inside = dataclasses.replace(network((ETH0, [four("eth0", "172.17.0.2", 16)])), id="2", home=False)
     policy = loaded(host(UNIT, service("kitchen", netns="2"), namespaces=[HOME, inside]))
-    networks = {name: [str(n) for n in policy.sources[name].networks] for name in policy.services["kitchen"].allow["connect"]}
+    networks = {
+        name: [str(n) for n in policy.sources[name].networks] for name in policy.services["kitchen"].allow["connect"]
+    }
 
     assert networks == {"lan-eth0-2": ["172.17.0.0/16"]}
     assert policy.services["living-room"].allow["connect"] == ("lan-eth0",)
@@ -218,7 +231,9 @@ def test_every_draft_loads_and_speaks_of_every_service(services: Sequence[Servic
 
 
 @calm
-@given(st.text() | st.sampled_from(["no", "Yes", "12", "1e3", "0o7", "null", "~", "12:30", "a: b", "a #b", "-", "", " x"]))
+@given(
+    st.text() | st.sampled_from(["no", "Yes", "12", "1e3", "0o7", "null", "~", "12:30", "a: b", "a #b", "-", "", " x"])
+)
 def test_text_that_is_written_is_read_back(value: str) -> None:
     """Any text is the same after writing and reading, also by a reader of YAML 1.1."""
     written = f"- {text(value)}\n"

@@ -131,10 +131,12 @@ def test_losing_a_line_never_lets_more_in(text: str) -> None:
         for surface, sources in entry.allow.items():
             assert set(sources) <= set(whole.services[name].allow[surface])
     for name, source in part.sources.items():
-        assert source == source.__class__(**{
-            **{f: getattr(whole.sources[name], f) for f in source.__dataclass_fields__},
-            "where": source.where,
-        })
+        assert source == source.__class__(
+            **{
+                **{f: getattr(whole.sources[name], f) for f in source.__dataclass_fields__},
+                "where": source.where,
+            }
+        )
 
 
 KEYS = st.sampled_from(
@@ -145,9 +147,7 @@ LEAVES = (
     st.none() | st.booleans() | st.integers(-1, 70000) | st.floats(allow_nan=False) | st.text(max_size=8) | KEYS
     | st.sampled_from(["10.0.0.0/8", "10.0.0.1", "fd00::/8", "eth0", "2027-06-30", "every 3 months", "librespot", "5/minute"])
 )  # fmt: skip
-ANYTHING = st.recursive(
-    LEAVES, lambda i: st.lists(i, max_size=3) | st.dictionaries(KEYS, i, max_size=5), max_leaves=25
-)
+ANYTHING = st.recursive(LEAVES, lambda i: st.lists(i, max_size=3) | st.dictionaries(KEYS, i, max_size=5), max_leaves=25)
 
 
 @calm

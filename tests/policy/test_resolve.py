@@ -25,14 +25,10 @@ def who(
 ) -> list[str]:
     """The addresses that a policy with these sources lets in, as networks."""
     made = entry(*(s.name for s in sources), surface=surface)
-    return cidrs(
-        family, allowed(policy(sources, [made]), made, surface, iface, family, namespace, today=TODAY)
-    )
+    return cidrs(family, allowed(policy(sources, [made]), made, surface, iface, family, namespace, today=TODAY))
 
 
-def source(
-    *networks: str, name: str = "home", interface: str | None = None, expires: date | None = None
-) -> Source:
+def source(*networks: str, name: str = "home", interface: str | None = None, expires: date | None = None) -> Source:
     """A source of these networks."""
     return Source(name, "a reason", tuple(ip_network(n) for n in networks), interface, expires)
 
@@ -203,9 +199,7 @@ def test_only_what_the_source_says_is_allowed(
         return
     low, high = data.draw(st.sampled_from(found.pairs))
     value = data.draw(st.sampled_from([low, high, (low + high) // 2]))
-    address = (
-        ip_address(value.to_bytes(4, "big")) if family == "ipv4" else ip_address(value.to_bytes(16, "big"))
-    )
+    address = ip_address(value.to_bytes(4, "big")) if family == "ipv4" else ip_address(value.to_bytes(16, "big"))
 
     assert one.interface in (None, iface)
     assert not one.networks or any(address in n for n in one.networks if n.version == address.version)

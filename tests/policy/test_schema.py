@@ -1,20 +1,22 @@
 """The JSON Schema for editors says what the loader says, as far as a schema can."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from librespot_guard.policy import FLAVOURS, SURFACES, read
-from librespot_guard.policy.decode import Keys
 from librespot_guard.policy.document import Document, parse
 from librespot_guard.policy.schema import ALLOW, DOORS, EGRESS, MATCH, POLICY, SERVICE, SOURCE, TAKEOVERS
 from policy.factory import calm
 from support import Schema
 
+if TYPE_CHECKING:
+    from librespot_guard.policy.decode import Keys
 
 
 def content(case: Path) -> Document:
@@ -101,8 +103,6 @@ POLICIES = st.fixed_dictionaries(
 @given(POLICIES)
 def test_the_schema_agrees_about_drawn_policies(schema: Schema, drawn: Any) -> None:
     """Loader and schema say the same of policies that are right or nearly so."""
-    import yaml  # noqa: PLC0415 - one test writes YAML
-
     validator = Draft202012Validator(schema("policy").schema)  # type: ignore[attr-defined]
 
     assert validator.is_valid(drawn) == (read(yaml.safe_dump(drawn), file="p").policy is not None)

@@ -19,7 +19,7 @@ def test_every_true_network_is_read(network: object) -> None:
     expected = ip_network(given_text)
     mapped = expected.version == 6 and expected.subnet_of(ip_network("::ffff:0:0/96"))  # type: ignore[arg-type]
     if mapped or (expected.is_multicast and expected.prefixlen > 0):
-        with pytest.raises(ValueError, match="IPv6 form|multicast"):
+        with pytest.raises(ValueError, match=r"IPv6 form|multicast"):
             values.network(given_text)
     else:
         assert values.network(given_text) == expected
@@ -89,7 +89,9 @@ def test_intervals(text: str, expected: tuple[int, str]) -> None:
     assert values.interval(text) == expected
 
 
-@pytest.mark.parametrize("text", ["3 months", "every 0 days", "every -1 days", "every 1.5 weeks", "every 3 hours", "daily", ""])
+@pytest.mark.parametrize(
+    "text", ["3 months", "every 0 days", "every -1 days", "every 1.5 weeks", "every 3 hours", "daily", ""]
+)
 def test_what_is_no_interval(text: str) -> None:
     """Anything else is refused."""
     with pytest.raises(ValueError, match="no interval"):
@@ -102,10 +104,12 @@ def test_interface_names(name: str) -> None:
     assert values.interface(name) == name
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "eth0:1", "eth*", "eth+", 'e"', "e\\", "a" * 16, "ü", "\x7f"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "a b", "eth0:1", "eth*", "eth+", 'e"', "e\\", "a" * 16, "ü", "\x7f"]
+)
 def test_what_is_no_interface(name: str) -> None:
     """What the kernel refuses, nft can't write, or means a pattern elsewhere, is refused."""
-    with pytest.raises(ValueError, match="no interface name|is a pattern"):
+    with pytest.raises(ValueError, match=r"no interface name|is a pattern"):
         values.interface(name)
 
 

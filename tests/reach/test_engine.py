@@ -30,6 +30,7 @@ from librespot_guard.firewall.model import (
 from librespot_guard.reach.engine import Answer, reachable
 from librespot_guard.reach.intervals import cidrs
 from librespot_guard.reach.world import World
+from librespot_guard.snapshot import OtherFilter
 from reach.hosts import ACCEPT, DROP, from_lan, input_world, namespace, to_tcp, v4
 
 
@@ -237,6 +238,16 @@ def test_a_filter_that_is_not_analysed_costs_the_lower_bound() -> None:
     assert answer.may
     assert not answer.must
     assert answer.because == ("xdp eth0: not analysed",)
+
+
+def test_a_filter_of_another_kind_matters_only_where_it_is() -> None:
+    """A bridge filter costs the answers over that bridge their exactness, and legacy IPv6 tables those of IPv6, no others."""
+    bridge, legacy = OtherFilter("bridge-nf-call", "eth1"), OtherFilter("ip6tables-legacy", "filter")
+    world = World(namespace(), Ruleset(), (), (bridge, legacy))
+
+    assert ask(world).exact
+    assert not ask(world, iface="eth1").exact
+    assert not ask(world, family="ipv6").exact
 
 
 def test_a_nest_of_jumps_is_refused_not_endured() -> None:

@@ -93,11 +93,14 @@ class _Reader:
     def _privilege(self) -> None:
         if self.owners.denied:
             count = self.owners.denied
+            root = os.geteuid() == 0
             self.gaps.append(
                 Gap(
-                    f"the open sockets of {count} process{'es' * (count > 1)} of other users",
-                    "only root may see which process holds which socket",
-                    f"{_SUDO} to see every service with its listeners",
+                    f"the open sockets of {count} process{'es' * (count > 1)}{' of other users' * (not root)}",
+                    "this root lacks capabilities that would let it look, as in a container or a user namespace"
+                    if root
+                    else "only root may see which process holds which socket",
+                    f"{_SUDO}{' outside of it' * root} to see every service with its listeners",
                 )
             )
         mounts = Path("/proc/thread-self/mountinfo").read_text()

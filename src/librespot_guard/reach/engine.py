@@ -156,7 +156,7 @@ class Engine:
     def ask(self, dst: int, dport: int) -> Answer:
         """Who reaches `dport` at the address `dst` (a number) of this host over the interface."""
         everything = IntervalSet.full(fields.saddr_bits(self.family))
-        doubts = (*self.world.doubts, *self._unordered)
+        doubts = (*self.world.doubts_about(self.iface, self.family), *self._unordered)
         may = must = martian = IntervalSet()
         passes = []
         walker = Walker(self.world, self.iface, self.family, self.proto, self._universe, self.lowered)

@@ -60,7 +60,7 @@ def trace(world: World, packet: Packet) -> Trace:
             # the last choice of the script is the one that made the difference
             because = dict.fromkeys((choices.made[len(script) - 1][2], *first.because, *answer.because))
             return Trace("undecided", shared, tuple(because))
-    return _with_doubts(world, first)
+    return _with_doubts(world, packet, first)
 
 
 def _library(world: World) -> Library:
@@ -73,10 +73,11 @@ def _library(world: World) -> Library:
     return library
 
 
-def _with_doubts(world: World, answer: Trace) -> Trace:
+def _with_doubts(world: World, packet: Packet, answer: Trace) -> Trace:
     """A packet that passes is undecided where another filter may stop it."""
-    if world.doubts and answer.verdict in ("delivered", "forwarded"):
-        return Trace("undecided", answer.trail, world.doubts)
+    doubts = world.doubts_about(packet.iface, packet.family)
+    if doubts and answer.verdict in ("delivered", "forwarded"):
+        return Trace("undecided", answer.trail, doubts)
     return answer
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from librespot_guard import firewall
 from librespot_guard.firewall.model import TABLE_DORMANT, Chain, Ruleset, Table
-from librespot_guard.snapshot import Link, Namespace, Snapshot
+from librespot_guard.snapshot import Link, Namespace, OtherFilter, Snapshot
 
 # which table families see a packet of which family on the IP hooks
 _SEES = {"ipv4": ("inet", "ip"), "ipv6": ("inet", "ip6")}
@@ -12,11 +12,16 @@ _SEES = {"ipv4": ("inet", "ip"), "ipv6": ("inet", "ip6")}
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """A namespace and its ruleset. `doubts` are reasons that hold for every answer (filters that could not be read)."""
+    """A namespace and its ruleset.
+
+    `doubts` are reasons that hold for every answer (rules that could not be read), `filters` packet filters of other kinds, which
+    may stop packets of one interface or one family: `doubts_about` tells which count.
+    """
 
     namespace: Namespace
     ruleset: Ruleset
     doubts: tuple[str, ...] = ()
+    filters: tuple[OtherFilter, ...] = ()
     _links: dict[str, Link] = field(default_factory=dict, repr=False, compare=False)
 
     def link(self, name: str) -> Link | None:
@@ -24,6 +29,11 @@ class World:
         if not self._links:
             self._links.update({link.name: link for link in self.namespace.links})
         return self._links.get(name)
+
+    def doubts_about(self, iface: str, family: str) -> tuple[str, ...]:
+        """Why a packet of `family` ("ipv4"/"ipv6") that comes in on `iface` may be stopped by something that is not analysed."""
+        named = (f for f in self.filters if _concerns(f, iface, family))
+        return (*self.doubts, *(f"{f.kind} {f.where}: this kind of packet filter is not analysed" for f in named))
 
     def base_chains(self, hook: str, family: str, device: str | None = None) -> list[tuple[Table, Chain]]:
         """The base chains of a hook that see packets of `family` ("ipv4"/"ipv6"), in the order in which they run.
@@ -48,6 +58,14 @@ class World:
         return sorted(found, key=lambda pair: pair[1].hook.priority if pair[1].hook else 0)
 
 
+def _concerns(other: OtherFilter, iface: str, family: str) -> bool:
+    if other.kind in ("xdp", "tc", "bridge-nf-call"):
+        return other.where == iface
+    if other.kind.endswith("tables-legacy"):
+        return other.kind.startswith("ip6") == (family == "ipv6")
+    return True
+
+
 def _hooked(devices: tuple[str, ...], device: str | None) -> bool:
     return device is not None and any(d == device or (d.endswith("*") and device.startswith(d[:-1])) for d in devices)
 
@@ -55,7 +73,7 @@ def _hooked(devices: tuple[str, ...], device: str | None) -> bool:
 def world(snapshot: Snapshot, ns_id: str | None = None, *, ruleset: Ruleset | None = None) -> World:
     """The world of one namespace of a snapshot (the reader's own by default), or with another ruleset in place of its own."""
     namespace = snapshot.home if ns_id is None else snapshot.namespace(ns_id)
-    doubts = [f"{f.kind} {f.where}: this kind of packet filter is not analysed" for f in namespace.other_filters]
+    doubts: list[str] = []
     if ruleset is None:
         if namespace.nft is None:
             ruleset = Ruleset((), snapshot.byteorder)
@@ -63,4 +81,4 @@ def world(snapshot: Snapshot, ns_id: str | None = None, *, ruleset: Ruleset | No
         else:
             ruleset = firewall.decode(namespace.nft, byteorder=snapshot.byteorder)
     doubts += ruleset.incomplete
-    return World(namespace, ruleset, tuple(doubts))
+    return World(namespace, ruleset, tuple(doubts), namespace.other_filters)

@@ -240,7 +240,6 @@ class Service:
     """One running instance of a family member.
 
     `argv` and `environment` hold only what matters to exposure, with secrets replaced by "***"; `secrets` names those.
-    `parent_flavour` is set when it is a child of another family member (snapserver).
     """
 
     name: str

@@ -33,7 +33,9 @@ def _unclear(check: Check, context: Context) -> Iterator[Finding | Unable]:
                 "run the audit as root (or with CAP_NET_ADMIN)",
             )
             continue
-        reasons = list(context.world(namespace.id).doubts)
+        here = context.world(namespace.id)
+        ways = [(link.name, family) for link in here.namespace.links for family in ("ipv4", "ipv6")]
+        reasons = [*here.doubts, *(reason for iface, family in ways for reason in here.doubts_about(iface, family))]
         for service in context.snapshot.services:
             if service.netns == namespace.id:
                 for exposure in context.exposures(
