@@ -209,6 +209,17 @@ def test_a_match_survives_a_restart(services: Sequence[Service], expected: Seque
     assert {m.flavour for m in matches} == {"librespot"}
 
 
+def test_a_family_member_that_is_not_known() -> None:
+    """A flavour that a policy can't name is matched by what else is known; where nothing is, the draft says so."""
+    named = host(service("kitchen", "newcomer"))
+    nameless = host(service("newcomer", "newcomer"), UNIT)
+
+    assert [a.entry.match.name for a in assign(loaded(named), named)] == ["kitchen"]
+    assert "fix it in its settings" in draft(named)
+    assert [a.service.name for a in assign(loaded(nameless), nameless)] == ["living-room"]
+    assert "1 service can't be named in a policy" in draft(nameless)
+
+
 def test_a_random_port_is_pointed_out() -> None:
     """Where a port changes with each restart, the draft says how to fix the one that is in use."""
     assert "--zeroconf-port 37123" in draft(host(service()))

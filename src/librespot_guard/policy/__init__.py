@@ -1,6 +1,6 @@
 """The policy file: read it, draft it, and say which services it speaks of and whom it allows.
 
-What reads files (PyYAML, pydantic) and what judges (`reach`) is imported when it is first asked for: `check` must start fast, and
+What reads files (PyYAML) and what judges (`reach`) is imported when it is first asked for: `check` must start fast, and
 most rooms need the values only.
 """
 

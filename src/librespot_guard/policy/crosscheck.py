@@ -3,8 +3,8 @@
 Works on the plain values, not on the models, so that it speaks up also where something else is wrong in the file.
 """
 
-import re
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Any
 
 from librespot_guard.policy.document import Document, Path
@@ -14,6 +14,11 @@ from librespot_guard.policy.model import Where
 _WHO = ("hosts", "networks", "interface")
 # beyond that, to look for what was meant takes too long
 _MAX_SUGGESTED = 50
+_ADVICE = {
+    "title": "what it guards",
+    "owner": "whom to ask",
+    "review": "when it is looked at again, such as `every 3 months`",
+}
 UNENFORCED = ("bind", "egress", "limits")
 UNENFORCED_ALLOW = ("accounts", "takeover", "through")
 
@@ -43,10 +48,8 @@ class CrossCheck:
                         yield (*path, index), name
 
     def unenforced(self) -> Iterator[tuple[str, str, Where]]:
-        """(service, key, place) of every key that no target of this version can hold."""
+        """(service, key, place) of every key that no target of this version can hold, in a document without faults."""
         for service, entry in self.services.items():
-            if not isinstance(entry, dict):
-                continue
             for surface, given in _mapping(entry, "allow").items():
                 for key in UNENFORCED_ALLOW:
                     if isinstance(given, dict) and key in given:
@@ -97,18 +100,12 @@ class CrossCheck:
                 )
 
     def warnings(self) -> Iterator[Fault]:
-        """What works, and is probably not what somebody wants."""
+        """What works, and is probably not what somebody wants, in a document without faults."""
         top = self.document.places[()].value
-        value = self.document.value
-        if isinstance(value, dict):
-            for key, advice in (
-                ("title", "what it guards"),
-                ("owner", "whom to ask"),
-                ("review", "when it is looked at again, such as `every 3 months`"),
-            ):
-                if key not in value:
-                    yield Fault(top, f"no {quote(key)} (say {advice})")
-        if isinstance(_get(value, "services", None), dict) and not self.services:
+        for key, advice in _ADVICE.items():
+            if key not in self.document.value:
+                yield Fault(top, f"no {quote(key)} (say {advice})")
+        if not self.services:
             yield Fault(self.key("services"), "names no service, so nothing is guarded")
         used = {name for _, name in self.allows()}
         for name, source in self.sources.items():
@@ -117,21 +114,18 @@ class CrossCheck:
             yield from self._wide(name, source)
         yield from self._twice()
 
-    def _wide(self, name: str, source: Any) -> Iterator[Fault]:
-        networks, hosts = _get(source, "networks", ()), _get(source, "hosts", ())
-        for index, text in enumerate(networks if isinstance(networks, list) else ()):
-            if isinstance(text, str) and re.fullmatch(r"[0-9a-fA-F:.]+/0", text):
+    def _wide(self, name: str, source: dict[str, Any]) -> Iterator[Fault]:
+        for index, text in enumerate(source.get("networks", ())):
+            if text.endswith("/0"):
                 family = "IPv6" if ":" in text else "IPv4"
                 yield Fault(
                     self.key("sources", name, "networks", index), f"{quote(text)} is every {family} address there is"
                 )
-        for index, text in enumerate(hosts if isinstance(hosts, list) else ()):
-            if isinstance(text, str) and (text.startswith("127.") or text == "::1"):
-                yield Fault(
-                    self.key("sources", name, "hosts", index),
-                    f"{quote(text)} is the host itself, which is always allowed",
-                )
-        if _get(source, "interface", None) == "lo":
+        for index, text in enumerate(source.get("hosts", ())):
+            if ip_address(text).is_loopback:
+                where = self.key("sources", name, "hosts", index)
+                yield Fault(where, f"{quote(text)} is the host itself, which is always allowed")
+        if source.get("interface") == "lo":
             yield Fault(self.key("sources", name, "interface"), "`lo` is the host itself, which is always allowed")
 
     def _twice(self) -> Iterator[Fault]:

@@ -4,7 +4,8 @@ A reader takes a value with its path and returns what it stands for, or `BAD` af
 shape of the policy in `schema`. Nothing is optional by being empty: a key without a value is a fault, because to read `networks:` as
 "no networks" would widen a source that has an interface to everybody behind it.
 
-Written by hand and not as pydantic models: those take as long to import as everything else that `check` does, three times over.
+Written by hand and not as pydantic models: to import pydantic and define one model costs the processor time of 13 bare interpreters, and
+all of `check` may cost 16 (benchmarks/start.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,10 +41,8 @@ Reader = Callable[[Decoder, Path, Any], Any]
 
 def named(path: Path, text: str) -> str:
     """The text with the key it speaks of in front."""
-    names = [part for part in path if isinstance(part, str)]
-    if not names:
-        return text
-    return f"each of {quote(names[-1])} {text}" if isinstance(path[-1], int) else f"{quote(names[-1])} {text}"
+    name = quote(next(part for part in reversed(path) if isinstance(part, str)))
+    return f"each of {name} {text}" if isinstance(path[-1], int) else f"{name} {text}"
 
 
 def text(parse: Callable[[str], Any]) -> Reader:

@@ -124,7 +124,9 @@ def _services(snapshot: Snapshot, sources: Sequence[Proposal]) -> Iterator[str]:
     groups = _draft_match.groups(snapshot.services)
     lost = len(snapshot.services) - sum(len(g.services) for g in groups)
     if lost:
-        yield from comment(f"{lost} services can't be named in a policy: nothing lasting is known about them.")
+        yield from comment(
+            f"{lost} service{'s' if lost > 1 else ''} can't be named in a policy: nothing lasting is known about them."
+        )
     if not groups:
         names = ", ".join(text(p.name) for p in active)
         yield "services: {}"
