@@ -222,7 +222,9 @@ class Reader:
         if not found.certain:
             return None
         # nft_fib4_eval: a broadcast route counts as a route; nft_fib6_eval: local and anycast ones do not
-        usable = found.kind in (("unicast", "broadcast", "multicast") if self.family == "ipv4" else ("unicast", "multicast"))
+        usable = found.kind in (
+            ("unicast", "broadcast", "multicast") if self.family == "ipv4" else ("unicast", "multicast")
+        )
         out = (dev or found.devs[0]) if usable and found.devs and (dev is None or dev in found.devs) else None
         if flags & _FIB_PRESENT:
             return int(out is not None)

@@ -163,7 +163,7 @@ class NftDump:
 
 @dataclass(frozen=True, slots=True)
 class OtherFilter:
-    """A packet filter that is on the path but is not in the nf_tables dump: legacy iptables, XDP, tc, IPVS, …
+    """A packet filter that is on the path but is not in the nf_tables dump, such as legacy iptables, XDP, tc or IPVS.
 
     The analysis names it and does not say "exact" where it may matter. `where` is an interface or a table.
     """
