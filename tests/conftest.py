@@ -6,6 +6,7 @@ demanded (CI=true or LIBRESPOT_GUARD_DEMAND_ALL=1) the same skip is a failure: a
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -21,8 +22,12 @@ NEEDS_THE_MACHINE = ("kernel", "family")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let tests find nft and ip where an ordinary user's PATH has no /usr/sbin."""
+    """Let tests find nft and ip where an ordinary user's PATH has no /usr/sbin, and let them interrupt what they start.
+
+    A shell starts its background jobs with SIGINT ignored, and what is ignored stays ignored in every child.
+    """
     os.environ["PATH"] = path_with_sbin()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

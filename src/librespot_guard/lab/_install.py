@@ -59,17 +59,21 @@ def librespot(progress: Progress) -> Path:
     if binary.is_file():
         return binary
     path = os.pathsep.join([str(Path.home() / ".cargo" / "bin"), os.environ.get("PATH", os.defpath)])
-    cargo = shutil.which("cargo", path=path)
-    if cargo is None:
-        raise Unavailable(
-            "librespot is written in Rust and `cargo` is not installed", hint="install rustc and cargo 1.85 or newer"
-        )
-    _check_rustc(path)
+    tools = _toolchain(path)
+    path = os.pathsep.join([str(tools), path])
     if shutil.which("cc", path=path) is None:
         raise Unavailable("librespot needs a C linker and `cc` is not installed", hint="install the Debian package gcc")
     progress(f"building librespot {LIBRESPOT} with cargo; this takes one to five minutes, once")
     with _half_done(target) as folder, tempfile.TemporaryDirectory(prefix="librespot-guard-build-") as build:
-        argv = [cargo, "install", "--locked", "librespot", "--version", LIBRESPOT, "--no-default-features"]
+        argv = [
+            str(tools / "cargo"),
+            "install",
+            "--locked",
+            "librespot",
+            "--version",
+            LIBRESPOT,
+            "--no-default-features",
+        ]
         argv += ["--features", "rustls-tls-webpki-roots,with-libmdns", "--profile", "dev", "--no-track"]
         argv += ["--root", str(folder), "--target-dir", build]
         env = {**os.environ, "PATH": path, "CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_PROFILE_DEV_STRIP": "symbols"}
@@ -77,27 +81,29 @@ def librespot(progress: Progress) -> Path:
     return binary
 
 
-def _check_rustc(path: str) -> None:
-    rustc = shutil.which("rustc", path=path)
-    if rustc is None:
+def _toolchain(path: str) -> Path:
+    """The first folder of a PATH with a cargo and a rustc that is new enough. Raises Unavailable, saying what was found."""
+    seen = []
+    for folder in dict.fromkeys(Path(p) for p in path.split(os.pathsep) if p):
+        if not all(os.access(folder / tool, os.X_OK) for tool in ("cargo", "rustc")):
+            continue
+        # rustup's proxies are there without a toolchain behind them, too
+        argv = [str(folder / "rustc"), "--version"]
+        said = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL).stdout
+        version = [*said.split(), "", ""][1]
+        numbers = version.split("-")[0].split(".")
+        if len(numbers) >= 2 and all(n.isdigit() for n in numbers[:2]) and tuple(map(int, numbers[:2])) >= _RUST_NEEDED:
+            return folder
+        seen.append(f"`{folder / 'rustc'}` is {version or 'without a version'}")
+    if not seen:
         raise Unavailable(
-            "librespot is written in Rust and `rustc` is not installed", hint="install rustc and cargo 1.85 or newer"
+            "librespot is written in Rust, and no `cargo` with a `rustc` is installed",
+            hint="install rustc and cargo 1.85 or newer",
         )
-    said = subprocess.run(
-        [rustc, "--version"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    ).stdout
-    words = said.split()
-    version = words[1] if len(words) > 1 else ""
-    numbers = version.split("-")[0].split(".")
-    if (
-        len(numbers) < 2
-        or not all(n.isdigit() for n in numbers[:2])
-        or (int(numbers[0]), int(numbers[1])) < _RUST_NEEDED
-    ):
-        raise Unavailable(
-            f"librespot {LIBRESPOT} needs rustc 1.85 or newer, and `{rustc}` is {version or 'of an unknown version'}",
-            hint="on Debian 12 install rustc-web and cargo-web, or use rustup",
-        )
+    raise Unavailable(
+        f"librespot {LIBRESPOT} needs rustc 1.85 or newer, and {', '.join(seen)}",
+        hint="on Debian 12 install rustc-web and cargo-web, or use rustup",
+    )
 
 
 def librespot_python(progress: Progress) -> tuple[Path, Path]:

@@ -52,7 +52,7 @@ def refusals(policy: Policy, assignments: Sequence[Assignment], namespace: Names
             )
     out += [
         f"{a.service.name}: it runs in the network namespace {a.service.netns}, and this version changes only its own; "
-        "run librespot-guard inside that namespace"
+        f"narrow `match` of `{a.entry.name}` (for instance by `name`), and run librespot-guard inside that namespace for it"
         for a in assignments
         if a.service.netns != namespace.id
     ]
