@@ -118,20 +118,34 @@ def test_no_compiler_is_said_in_the_last_line(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert daemons.main(["obtain", "librespot"]) == 3
-    assert "`cargo` is not installed" in capsys.readouterr().err.splitlines()[-1]
+    assert "no `cargo` with a `rustc` is installed" in capsys.readouterr().err.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
+
+
+def compiler(folder: Path, version: str) -> Path:
+    """A folder with a cargo and a rustc that say this version."""
+    folder.mkdir()
+    for tool in ("rustc", "cargo"):
+        (folder / tool).write_text(f"#!/bin/sh\necho '{tool} {version} (4b91a6ea7 2022-08-08)'\n", encoding="utf-8")
+        (folder / tool).chmod(0o755)
+    return folder
 
 
 def test_an_old_compiler_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rustc of Debian 12 is too old, and that is said before anything is built."""
-    for tool, text in (("rustc", "rustc 1.63.0 (4b91a6ea7 2022-08-08)"), ("cargo", "cargo 1.63.0")):
-        (tmp_path / tool).write_text(f"#!/bin/sh\necho '{text}'\n", encoding="utf-8")
-        (tmp_path / tool).chmod(0o755)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("PATH", str(compiler(tmp_path / "old", "1.63.0")))
     with pytest.raises(daemons.Unavailable, match=r"1\.85 or newer.*1\.63\.0"):
         daemons.obtain("librespot")
+
+
+def test_the_first_compiler_that_is_new_enough_is_used(tmp_path: Path) -> None:
+    """An old compiler, or rustup's proxy without a toolchain, in front on the PATH does not hide a new one behind it."""
+    old, new = compiler(tmp_path / "old", "1.63.0"), compiler(tmp_path / "new", "1.96.0")
+    proxy = compiler(tmp_path / "proxy", "1.96.0")
+    (proxy / "rustc").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    assert _install._toolchain(f"{proxy}:{old}:{new}") == new
 
 
 def test_a_half_done_install_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
