@@ -1,7 +1,9 @@
 """What can go wrong on a machine: a clear error with its exit status, nothing lost, nothing half changed."""
 
 import json
+import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -31,17 +33,29 @@ def status(on: Stage) -> dict[str, dict[str, object] | None]:
     return found
 
 
-def test_no_nft_on_the_path(on: Stage, tmp_path: Path) -> None:
+def test_no_nft(on: Stage) -> None:
     """Without nft, apply says so with 3, and no change is recorded as pending."""
-    (tmp_path / "empty").mkdir()
+    rules = on.rules()
+    # seen only in the sandbox's own mount namespace
+    for path in {os.path.realpath(p) for p in ("/usr/sbin/nft", "/sbin/nft", str(shutil.which("nft")))}:
+        on.speaker.run(["mount", "--bind", os.devnull, path], check=True)
 
-    done = on.guard("apply", on.policy(*HOME), "--yes", env={"PATH": str(tmp_path / "empty")})
+    done = on.guard("apply", on.policy(*HOME), "--yes")
 
     assert done.returncode == 3
     assert "`nft` is not on the PATH" in done.stderr
     assert "install" in done.stderr
-    assert not (tmp_path / "state/pending.json").exists()
-    assert on.rules() == ""
+    assert not (on.folder / "state/pending.json").exists()
+    assert rules == ""
+
+
+def test_nft_is_found_beside_the_path(on: Stage, tmp_path: Path) -> None:
+    """After `su` without `-` the PATH lacks /usr/sbin, where Debian keeps nft: it is found all the same."""
+    (tmp_path / "empty").mkdir()
+
+    done = on.guard("apply", on.policy(*HOME), "--yes", "--no-wait", env={"PATH": str(tmp_path / "empty")})
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_privilege(on: Stage) -> None:

@@ -6,12 +6,15 @@ from librespot_guard.errors import MachineError
 
 
 def find() -> str:
-    """The path of nft. Raises MachineError if there is none on the PATH."""
-    for folder in os.get_exec_path():
+    """The path of nft. Raises MachineError if there is none.
+
+    Debian keeps it in /usr/sbin, which is not on the PATH after `su` without `-`.
+    """
+    for folder in (*os.get_exec_path(), "/usr/sbin", "/sbin"):
         candidate = f"{folder or '.'}/nft"
         if os.access(candidate, os.X_OK):
             return candidate
-    raise MachineError("`nft` is not on the PATH", hint="install the package nftables, or add /usr/sbin to the PATH")
+    raise MachineError("`nft` is not on the PATH, nor in /usr/sbin", hint="install the package nftables")
 
 
 def run(text: str) -> tuple[int, str, str]:

@@ -83,14 +83,18 @@ def _line(world: World, target: Target, reached: Reached, destinations: list[str
     must = answer.shown_must if answer.must else answer.must
     who = "this host itself" if question.iface == "lo" and answer.may else _who(question.family, may)
     colour = "red" if who == "ANYBODY" else "green" if who == "nobody" else None
-    exact = ", exact" if answer.exact else ""
-    click.echo(f"  {question.iface:<8} {family}  {click.style(who, fg=colour)}{exact}")
+    if answer.exact:
+        click.echo(f"  {question.iface:<8} {family}  {click.style(who, fg=colour)}, exact")
+    else:
+        click.echo(
+            f"  {question.iface:<8} {family}  at least {_who(question.family, must)}, at most {click.style(who, fg=colour)}"
+        )
     if question.iface == "lo":
         return
     foreign = " (of another interface)" if question.surplus else ""
     click.echo(f"      to {', '.join(destinations)}{foreign}; {_through(world, target, reached)}")
     if not answer.exact:
-        click.echo(f"      at least {_who(question.family, must)}; not exact because:")
+        click.echo("      not exact because:")
         for reason in answer.because:
             click.echo(f"        - {reason}")
 
@@ -105,7 +109,10 @@ def _through(world: World, target: Target, reached: Reached) -> str:
         return f"kept out by {_deciding(result)}" if result.trail else "kept out by routing"
     # a stranger is more telling than a neighbour: the highest source
     source = answer.may.pairs[-1][1]
-    choices = answer.choices(source)
+    try:
+        choices = answer.choices(source)
+    except KeyError:  # the rules were too many to walk
+        return "which rules let it through is not known"
     packet = Packet(
         question.iface,
         text(question.family, source),
@@ -116,6 +123,8 @@ def _through(world: World, target: Target, reached: Reached) -> str:
         flags=choices.get("tcp_flags", 0x02),
     )
     result = trace(world, packet)
+    if not result.trail and result.because:
+        return "whether a rule is in the way is not known"
     extra = f" (by source port {choices['sport']})" if choices.get("sport") else ""
     if choices["dport"] != target.listener.port:
         extra += f" (sent to port {choices['dport']}, NAT leads here)"

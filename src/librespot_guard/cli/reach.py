@@ -206,7 +206,10 @@ def _from(world: World, target: Target, reached: Reached, source: str) -> dict[s
     value = int(ip_address(source))
     answer, question = reached.answer, reached.question
     reaches = "yes" if value in answer.must else "undecided" if value in answer.may else "no"
-    choices = answer.choices(value) if value in answer.may else {}
+    try:
+        choices = answer.choices(value)
+    except KeyError:  # not in `may`, or the rules were too many to walk
+        choices = {}
     packet = Packet(
         question.iface,
         source,
