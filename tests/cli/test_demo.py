@@ -125,6 +125,6 @@ def test_a_daemon_that_can_not_be_had_is_status_3(tmp_path: Path, guard: Guard) 
     env = {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path), "PATH": str(tmp_path)}
     done = guard("demo", "--daemon", "librespot", env=env)
     assert done.returncode == 3
-    assert "`cargo` is not installed" in done.stderr
+    assert "no `cargo` with a `rustc` is installed" in done.stderr
     assert "hint" in done.stderr
     assert "Traceback" not in done.stderr
