@@ -24,10 +24,12 @@ NEEDS_THE_MACHINE = ("kernel", "family")
 def pytest_configure(config: pytest.Config) -> None:
     """Let tests find nft and ip where an ordinary user's PATH has no /usr/sbin, and let them interrupt what they start.
 
-    A shell starts its background jobs with SIGINT ignored, and what is ignored stays ignored in every child.
+    A shell starts its background jobs with SIGINT ignored, nohup its command with SIGHUP; what is ignored stays ignored in every child.
     """
     os.environ["PATH"] = path_with_sbin()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
