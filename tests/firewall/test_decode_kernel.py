@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
@@ -352,3 +353,20 @@ def test_mutations_of_real_dumps_never_break_the_decoder(readings: dict[str, Rea
             except InputError:
                 cut += 1
     assert 0 < cut < 2000
+
+
+def test_a_damaged_length_allocates_nothing(readings: dict[str, Reading]) -> None:
+    """A load of four billion bytes from a header that does not exist is an unknown expression, not a list of its registers."""
+    data = readings["variety"].dump.data
+    # NFTA_PAYLOAD_BASE, _OFFSET and _LEN stand side by side
+    load = re.compile(
+        rb"\x08\x00\x02\x00\x00\x00\x00[\x01\x02](\x08\x00\x03\x00\x00\x00\x00.)\x08\x00\x04\x00\x00\x00\x00.",
+        re.DOTALL,
+    )
+    damaged, count = load.subn(lambda m: b"\x08\0\x02\0\0\0\0\x77" + m[1] + b"\x08\0\x04\0\x10\0\0\0", data)
+    assert count
+    tracemalloc.start()
+    decode(NftDump(1, damaged), byteorder=sys.byteorder)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50_000_000

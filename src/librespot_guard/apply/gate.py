@@ -11,7 +11,8 @@ from librespot_guard.errors import MachineError
 
 TIMEOUT = "@TIMEOUT@"
 MIN_SECONDS, MAX_SECONDS = 5, 3600
-_STATE = "list chain inet librespot_guard input\nlist map inet librespot_guard gate\n"
+# one command: after the first of several, nft 1.1.3 (Debian 13) lists maps without their elements
+_STATE = "list table inet librespot_guard\n"
 
 
 class Kernel:
@@ -46,12 +47,14 @@ def kernel() -> Kernel:
         if "No such file or directory" in errors:
             return Kernel(loaded=False, base="", gated="")
         raise nft.failure(errors, status)
-    base, gated = "", ""
+    base, gated, block = "", "", []
     for line in output.splitlines():
         words = line.replace(",", " ").split()
-        if "goto" in words:
+        if words[-1:] == ["{"] and words[0] in ("map", "chain", "set"):
+            block = words[:2]
+        if "goto" in words and block in (["map", "gate"], ["chain", "input"]):
             name = words[words.index("goto") + 1].removeprefix("policy_")
-            if words[0] == "goto":
+            if block == ["chain", "input"]:
                 base = name
             else:
                 gated = name

@@ -8,6 +8,7 @@ _KINDS = {0: "drop", 1: "accept", 3: "queue"}
 
 # every slot that a rule can use: NFT_REG32_00 to NFT_REG32_15
 ALL_SLOTS = tuple(range(16))
+MOST_BYTES = 64  # NFT_DATA_VALUE_MAXLEN
 
 
 def register(number: int) -> int:
@@ -19,6 +20,14 @@ def register(number: int) -> int:
     if 8 <= number <= 23:
         return number - 8
     raise Malformed(f"there is no register {number}")
+
+
+def length(attributes: Attributes, kind: int, default: int | None = None) -> int:
+    """How many bytes an expression moves. The kernel allows no more than its registers hold, so more is damage, and is not allocated."""
+    found = attributes.number(kind, default=default)
+    if found > MOST_BYTES:
+        raise Malformed(f"{found} bytes do not fit into the registers")
+    return found
 
 
 def slots(first: int, length: int) -> tuple[int, ...]:

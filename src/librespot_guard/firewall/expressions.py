@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from librespot_guard.firewall.attributes import Attributes, Malformed
-from librespot_guard.firewall.data import ALL_SLOTS, constant, register, slots, value
+from librespot_guard.firewall.data import ALL_SLOTS, constant, length, register, slots, value
 from librespot_guard.firewall.model import (
     VERDICT,
     Bitwise,
@@ -149,10 +149,10 @@ def _payload(a: Attributes, _: Context) -> Expr:
     base = _BASES[a.number(2)] if a.number(2) < len(_BASES) else None
     if base is None:
         # a base of a newer kernel, e.g. NFT_PAYLOAD_TUN_HEADER
-        return Unknown("payload", a.raw, writes=slots(register(a.number(1)), a.number(4)) if 1 in a else ())
+        return Unknown("payload", a.raw, writes=slots(register(a.number(1)), length(a, 4)) if 1 in a else ())
     if 1 in a:
-        return Payload(base, a.number(3), a.number(4), register(a.number(1)))
-    return PayloadSet(base, a.number(3), a.number(4), register(a.number(5)))
+        return Payload(base, a.number(3), length(a, 4), register(a.number(1)))
+    return PayloadSet(base, a.number(3), length(a, 4), register(a.number(5)))
 
 
 def _meta(a: Attributes, _: Context) -> Expr:
@@ -181,27 +181,27 @@ def _range(a: Attributes, _: Context) -> Expr:
 
 
 def _bitwise(a: Attributes, _: Context) -> Expr:
-    source, target, length, kind = register(a.number(1)), register(a.number(2)), a.number(3), a.number(6, default=0)
+    source, target, size, kind = register(a.number(1)), register(a.number(2)), length(a, 3), a.number(6, default=0)
     if kind == 0:
         mask, xor = constant(a.nested(4)), constant(a.nested(5))
-        if len(mask) != length or len(xor) != length:
+        if len(mask) != size or len(xor) != size:
             raise Malformed("mask and xor differ in length from the value")
-        return Bitwise("mask-xor", source, target, length, mask, xor)
+        return Bitwise("mask-xor", source, target, size, mask, xor)
     if kind in (1, 2):
         shift = int.from_bytes(constant(a.nested(7))[:4], "little" if a.byteorder == "little" else "big")
-        return Bitwise("lshift" if kind == 1 else "rshift", source, target, length, shift=shift)
+        return Bitwise("lshift" if kind == 1 else "rshift", source, target, size, shift=shift)
     # NFT_BITWISE_AND, OR, XOR of Linux 6.13: the second operand is a register or a constant
     name = _pick({3: "and", 4: "or", 5: "xor"}, kind, "bitwise operation")
     if 8 in a:
-        return Bitwise(name, source, target, length, sreg2=register(a.number(8)))
-    return Bitwise(name, source, target, length, mask=constant(a.nested(7)))
+        return Bitwise(name, source, target, size, sreg2=register(a.number(8)))
+    return Bitwise(name, source, target, size, mask=constant(a.nested(7)))
 
 
 def _byteorder(a: Attributes, _: Context) -> Expr:
     operation = _pick(("ntoh", "hton"), a.number(3), "byte order operation")
     if a.number(5) not in (2, 4, 8):
         raise Malformed("byte order is converted in units of 2, 4 or 8")
-    return Byteorder(operation, register(a.number(1)), register(a.number(2)), a.number(4), a.number(5))
+    return Byteorder(operation, register(a.number(1)), register(a.number(2)), length(a, 4), a.number(5))
 
 
 def _lookup(a: Attributes, _: Context) -> Expr:
@@ -270,13 +270,13 @@ def _objref(a: Attributes, context: Context) -> Expr:
 
 
 def _exthdr(a: Attributes, _: Context) -> Expr:
-    return Unknown("exthdr", a.raw, writes=slots(register(a.number(1)), a.number(4)) if 1 in a else ())
+    return Unknown("exthdr", a.raw, writes=slots(register(a.number(1)), length(a, 4)) if 1 in a else ())
 
 
 def _inner(a: Attributes, _: Context) -> Expr:
     # a payload or meta load from an inner header; both name their register in attribute 1
     nested = a.nested(5).nested(2)
-    return Unknown("inner", a.raw, writes=slots(register(nested.number(1)), nested.number(4, default=16)))
+    return Unknown("inner", a.raw, writes=slots(register(nested.number(1)), length(nested, 4, default=16)))
 
 
 def _xt(kind: str) -> Callable[[Attributes, Context], Expr]:
@@ -314,8 +314,8 @@ _DECODERS: dict[str, Callable[[Attributes, Context], Expr]] = {
 
 def _unknown(name: str, a: Attributes) -> Expr:
     if name in _WRITES:
-        kind, length = _WRITES[name]
-        return Unknown(name, a.raw, writes=slots(register(a.number(kind)), length))
+        kind, size = _WRITES[name]
+        return Unknown(name, a.raw, writes=slots(register(a.number(kind)), size))
     if name in _TERMINAL:
         return Unknown(name, a.raw, terminal=True)
     if name in _HARMLESS:

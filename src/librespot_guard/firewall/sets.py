@@ -1,7 +1,7 @@
 """Sets, maps and their elements (enum nft_set_attributes, nft_set_elem_attributes of linux/netfilter/nf_tables.h)."""
 
 from librespot_guard.firewall.attributes import Attributes, Malformed, walk
-from librespot_guard.firewall.data import value
+from librespot_guard.firewall.data import length, value
 from librespot_guard.firewall.expressions import stateful
 from librespot_guard.firewall.model import Element, Set, Verdict
 
@@ -17,10 +17,10 @@ def declaration(a: Attributes) -> Set:
     return Set(
         name=a.text(2),
         flags=a.number(3, default=0),
-        key_length=a.number(5),
+        key_length=length(a, 5),
         # a set of one field is no concatenation, even if it is declared with its one length
         field_lengths=tuple(fields) if len(fields) > 1 else (),
-        data_length=a.number(7, default=0),
+        data_length=length(a, 7, default=0),
         handle=a.number(16, 8, default=0),
         key_type=a.number(4, default=0),
         object_type=a.number(15, default=0),
