@@ -60,6 +60,9 @@ class Doors:
                 os.close(fd)
 
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def fork() -> int:
     """`os.fork` without the warning about threads: the child runs only what this package does and then ends or execs."""
     sys.stdout.flush()
@@ -137,9 +140,16 @@ def call(doors: Doors, network: str | None, function: Callable[[], T]) -> T:
     The function sees a copy of this process's memory: what it changes there is gone afterwards.
     """
     reading, writing = os.pipe()
-    usher = fork()
+    # an interrupt in the middle of a fork may vanish in a hook of the interpreter, or come before anybody looks after the child
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        usher = fork()
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        raise
     if usher == 0:
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
             os.close(reading)
             split(doors)
             outcome = _outcome(network, function)
@@ -150,8 +160,9 @@ def call(doors: Doors, network: str | None, function: Callable[[], T]) -> T:
         except BaseException:  # noqa: BLE001 - a forked child must not run on as its parent would
             os._exit(70)
         os._exit(0)
-    os.close(writing)
     try:
+        os.close(writing)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
         with os.fdopen(reading, "rb") as pipe:
             answer = pipe.read()
     except BaseException:
