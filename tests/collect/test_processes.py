@@ -112,6 +112,35 @@ def test_processes_may_come_and_go_while_they_are_read() -> None:
     assert os.getpid() in found
 
 
+def test_a_process_that_hides_its_arguments_is_found() -> None:
+    """An empty command line is not a kernel thread's: a process that wiped its own is listed, by its executable."""
+    cat = str(Path("/bin/cat").resolve())
+    with subprocess.Popen([""], executable=cat, stdin=subprocess.PIPE) as child:
+        found = processes.read_processes()[child.pid]
+
+    assert found.argv == ("",)
+    assert (found.executable, found.program) == (cat, Path(cat).name)
+
+
+def test_a_process_just_started_is_seen_with_its_arguments() -> None:
+    """Its arguments appear some microseconds after `Popen` returns; it is neither missed nor read without them."""
+    for _ in range(40):
+        with subprocess.Popen(["cat", "-"], stdin=subprocess.PIPE) as child:
+            found = processes.read_processes().get(child.pid)
+        assert found is not None
+        assert found.argv == ("cat", "-")
+
+
+def test_kernel_threads_are_no_processes() -> None:
+    """What the kernel marks as its own thread is left out, whatever its name."""
+    for pid, found in processes.read_processes().items():
+        try:
+            flags = int(Path(f"/proc/{pid}/stat").read_text(errors="replace").rsplit(")", 1)[1].split()[6])
+        except OSError:
+            continue
+        assert not flags & 0x00200000, found
+
+
 def test_ancestors() -> None:
     """The chain of parents ends at the first process, and a loop in it ends too."""
     found = processes.read_processes()

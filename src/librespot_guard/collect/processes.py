@@ -6,12 +6,14 @@ CRI-O and containerd give them to their cgroups.
 
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
 _DELETED = " (deleted)"
+_PF_KTHREAD = 0x00200000
 _CONTAINER = re.compile(
     r"(?:^|/)(?:docker-|libpod-|cri-containerd-|crio-)(?P<scope>[0-9a-f]{12,64})\.scope(?:/|$)"
     r"|/(?:docker|lxc|lxc\.payload|libpod)/(?P<folder>[^/]+)"
@@ -66,16 +68,16 @@ def _read(pid: int, boot: float | None, ticks: int) -> Process | None:
     """One process; None if it is gone, a zombie, or a kernel thread."""
     folder = PROC / str(pid)
     try:
-        argv = tuple((folder / "cmdline").read_bytes().decode("utf-8", "replace").rstrip("\0").split("\0"))
-        if argv == ("",):
-            return None
         stat = (folder / "stat").read_text(errors="replace")
+        state, flags = _state(stat)
+        if state in "ZX" or flags & _PF_KTHREAD:
+            return None
+        argv = _arguments(folder)
         status = (folder / "status").read_text(errors="replace")
         groups = (folder / "cgroup").read_text(errors="replace")
     except (OSError, ValueError):
         return None
-    # the command is in parentheses and may contain any character
-    fields = stat[stat.rindex(")") + 2 :].split()
+    fields = _fields(stat)
     cgroup, named = parse_cgroups(groups)
     uid = re.search(r"^Uid:\t\d+\t(\d+)", status, re.MULTILINE)
     return Process(
@@ -92,6 +94,30 @@ def _read(pid: int, boot: float | None, ticks: int) -> Process | None:
         netns=_netns(folder),
         net=_net(folder),
     )
+
+
+def _fields(stat: str) -> list[str]:
+    """What follows the command in /proc/PID/stat: the command is in parentheses and may contain any character."""
+    return stat[stat.rindex(")") + 2 :].split()
+
+
+def _state(stat: str) -> tuple[str, int]:
+    """The letter of the state and the PF_* flags (linux/sched.h)."""
+    fields = _fields(stat)
+    return fields[0], int(fields[6])
+
+
+def _arguments(folder: Path) -> tuple[str, ...]:
+    """The arguments; one empty one if the process has none, or has overwritten them with nothing.
+
+    In the middle of an execve(2) the new image has no arguments yet for some microseconds, so that nothing is not believed at once.
+    """
+    for pause in (0.0, 0.001, 0.004):
+        time.sleep(pause)
+        text = (folder / "cmdline").read_bytes().decode("utf-8", "replace").rstrip("\0")
+        if text:
+            return tuple(text.split("\0"))
+    return ("",)
 
 
 def _boot_time() -> float | None:
