@@ -5,7 +5,8 @@ import platform
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from librespot_guard.collect.netlink import NETLINK_ROUTE, Netlink
 from librespot_guard.collect.network import read_namespace
 from librespot_guard.collect.owners import Owners, read_cgroups, read_owners
 from librespot_guard.collect.processes import Process, read_processes
+from librespot_guard.collect.relays import find_relays
 from librespot_guard.collect.sockets import read_connections, read_listeners
 from librespot_guard.errors import MachineError
 from librespot_guard.snapshot import Gap, Listener, Namespace, Service, Snapshot
@@ -153,13 +155,21 @@ class _Reader:
 
     def _namespaces(self, found: list[Candidate]) -> dict[str, Namespace]:
         """The reader's own namespace and every other that holds a candidate, by id."""
+        with ExitStack() as stack:
+            return self._enter_all(found, stack)
+
+    def _enter_all(self, found: list[Candidate], stack: ExitStack) -> dict[str, Namespace]:
         spaces: dict[str, Namespace] = {}
-        for space, pid in {self.home: 0, **{self._space_of(c.process): c.process.pid for c in found}}.items():
+        wanted = {self.home: 0, **{self._space_of(c.process): c.process.pid for c in found}}
+        doors = _doors(wanted, stack)
+        for space, pid in wanted.items():
             if space.startswith("unseen-"):
                 spaces[space] = Namespace(id=space, home=False)
                 self.gaps.append(Gap("a network namespace with a service in it", "it may not be looked into", _SUDO))
                 continue
-            work = partial(read_namespace, home=space == self.home, owners=self.owners.pids, cgroups=self.cgroups)
+            work = partial(
+                read_namespace, home=space == self.home, owners=self.owners.pids, cgroups=self.cgroups, others=doors
+            )
             if space == self.home:
                 spaces[space], gaps = work()
             else:
@@ -169,6 +179,8 @@ class _Reader:
                     spaces[space], gaps = Namespace(id=space, home=False), ()
                     self._refused(error)
             self.gaps += gaps
+            relays = find_relays(p for p in self.processes.values() if self._space_of(p) == space)
+            spaces[space] = replace(spaces[space], relays=relays)
         return spaces
 
 
@@ -176,6 +188,19 @@ def _read_listeners(owners: Mapping[int, tuple[int, ...]], cgroups: Mapping[int,
     with Netlink(NETLINK_ROUTE) as link:
         names = {one.index: one.name for one in read_links(link)[0]}
     return read_listeners(names, owners, cgroups)[0]
+
+
+def _doors(wanted: Mapping[str, int], stack: ExitStack) -> dict[str, int]:
+    """An open descriptor of each namespace that may be looked into, by id, until the stack closes."""
+    doors = {}
+    for space, pid in wanted.items():
+        try:
+            handle = os.open(f"/proc/{pid or 'thread-self'}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # `in_namespace` says so
+            continue
+        stack.callback(os.close, handle)
+        doors[space] = handle
+    return doors
 
 
 def _hides(options: str) -> bool:

@@ -10,23 +10,45 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 
-from librespot_guard.collect.netlink import Netlink, attributes, number, text
+from librespot_guard.collect.netlink import Netlink, attribute, attributes, number, text
 from librespot_guard.snapshot import Address, Group, Link
 
 FAMILIES = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
 
-RTM_GETLINK, RTM_GETADDR = 18, 22
+RTM_GETLINK, RTM_GETADDR, RTM_GETNSID = 18, 22, 90
 _IFINFOMSG = struct.Struct("=BxHiII")
 _IFADDRMSG = struct.Struct("=BBBBI")
 _IFF_UP = 1
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_GROUP, _IFLA_XDP = 1, 3, 4, 10, 18, 27, 43
+_IFLA_LINK, _IFLA_LINK_NETNSID = 5, 37
 _IFLA_INFO_KIND = 1
+_NETNSA_NSID, _NETNSA_FD = 1, 3  # linux/net_namespace.h
 _IFLA_XDP_ATTACHED = 2
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 
 
-def read_links(link: Netlink) -> tuple[tuple[Link, ...], tuple[str, ...]]:
-    """Every interface, and the names of those with an XDP program. `link` is a NETLINK_ROUTE socket."""
+def read_neighbours(link: Netlink, others: Mapping[str, int]) -> dict[int, str]:
+    """The ids of other namespaces by the number under which this one knows them (RTM_GETNSID).
+
+    `others` holds an open descriptor of each namespace by its id; one that this namespace has never met has no number.
+    """
+    found = {}
+    for ns_id, descriptor in others.items():
+        body = bytes(4) + attribute(_NETNSA_FD, struct.pack("=I", descriptor))
+        for _, answer in link.request(RTM_GETNSID, body, flags=0):
+            known = attributes(answer[4:]).get(_NETNSA_NSID)
+            if known is not None and (at := struct.unpack("=i", known)[0]) >= 0:
+                found[at] = ns_id
+    return found
+
+
+def read_links(link: Netlink, neighbours: Mapping[int, str] | None = None) -> tuple[tuple[Link, ...], tuple[str, ...]]:
+    """Every interface, and the names of those with an XDP program.
+
+    Args:
+        link: a NETLINK_ROUTE socket.
+        neighbours: the ids of other namespaces by their number in this one, as from `read_neighbours`.
+    """
     raw = [
         (_IFINFOMSG.unpack_from(body), attributes(body[_IFINFOMSG.size :]))
         for _, body in link.dump(RTM_GETLINK, bytes(_IFINFOMSG.size))
@@ -37,6 +59,7 @@ def read_links(link: Netlink) -> tuple[tuple[Link, ...], tuple[str, ...]]:
         mac = fields.get(_IFLA_ADDRESS, b"")
         kind = attributes(fields.get(_IFLA_LINKINFO, b"")).get(_IFLA_INFO_KIND)
         master = number(fields.get(_IFLA_MASTER))
+        elsewhere = fields.get(_IFLA_LINK_NETNSID)
         found.append(
             Link(
                 index=index,
@@ -49,6 +72,8 @@ def read_links(link: Netlink) -> tuple[tuple[Link, ...], tuple[str, ...]]:
                 master=names.get(master) if master else None,
                 group=number(fields.get(_IFLA_GROUP)),
                 mtu=number(fields.get(_IFLA_MTU), 1500),
+                peer=number(fields.get(_IFLA_LINK)) or None,
+                peer_netns=None if elsewhere is None else (neighbours or {}).get(number(elsewhere), "?"),
             )
         )
         if number(attributes(fields.get(_IFLA_XDP, b"")).get(_IFLA_XDP_ATTACHED)):

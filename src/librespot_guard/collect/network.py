@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from librespot_guard.collect import namespaces
-from librespot_guard.collect.links import read_addresses, read_groups, read_links
+from librespot_guard.collect.links import read_addresses, read_groups, read_links, read_neighbours
 from librespot_guard.collect.netlink import NETLINK_ROUTE, Netlink
 from librespot_guard.collect.nft import read_nft
 from librespot_guard.collect.otherfilters import read_other_filters
@@ -26,6 +26,7 @@ def read_namespace(
     home: bool = True,
     owners: Mapping[int, tuple[int, ...]] | None = None,
     cgroups: Mapping[int, str] | None = None,
+    others: Mapping[str, int] | None = None,
 ) -> tuple[Namespace, tuple[Gap, ...]]:
     """The facts about the calling thread's network namespace, and what could not be read.
 
@@ -33,6 +34,7 @@ def read_namespace(
         home: whether this is the namespace of the reader.
         owners: process ids by socket inode, as from `read_owners`; looked up if not given.
         cgroups: cgroup v2 paths by id, as from `read_cgroups`; looked up if not given.
+        others: open descriptors of other namespaces by id, in which the far ends of cables are then found.
 
     Raises:
         MachineError: interfaces, addresses and routes can't be read; without them nothing can be said.
@@ -54,7 +56,7 @@ def read_namespace(
     pids = read_owners().pids if owners is None else owners
     paths = read_cgroups() if cgroups is None else cgroups
     with Netlink(NETLINK_ROUTE) as link:
-        links, xdp = read_links(link)
+        links, xdp = read_links(link, read_neighbours(link, others or {}))
         index = {one.index: one.name for one in links}
         addresses = read_addresses(link, index)
         routes, odd_routes = read_routes(link, index)

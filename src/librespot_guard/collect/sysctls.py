@@ -16,7 +16,7 @@ _GLOBAL = (
     "net.bridge.bridge-nf-call-ip6tables",
 )
 _IPV4 = ("rp_filter", "accept_local", "route_localnet", "forwarding", "src_valid_mark", "accept_source_route")
-_IPV6 = ("forwarding", "disable_ipv6", "accept_ra")
+_IPV6 = ("forwarding", "force_forwarding", "disable_ipv6", "accept_ra")
 
 
 def read_sysctls(interfaces: Iterable[str]) -> dict[str, str]:

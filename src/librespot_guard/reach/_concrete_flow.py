@@ -4,7 +4,7 @@ What the question leaves open is filled in as an ordinary sender would: no paylo
 chooses freely (its hardware address, identification, sequence numbers, window, checksums) is unknown.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from librespot_guard.reach._concrete_values import Undecidable, Value, is_sure, sure, unsure
@@ -176,6 +176,21 @@ def flow(world: World, packet: Packet, iif: Link) -> Flow:
         pkttype=unsure(1) if iif.loopback and kind else sure(bytes([kind])),
         mark=sure(bytes(4)),
         priority=sure(bytes(4)),
+    )
+
+
+def moved(current: Flow, iif: Link) -> Flow:
+    """The packet as it comes in at the other end of a cable in another namespace (skb_scrub_packet): only its bytes are left."""
+    return Flow(
+        packet=replace(current.packet, iface=iif.name),
+        family=current.family,
+        iif=iif,
+        link=Header(unsure(6), unsure(6), sure(ETHERTYPE[current.family])) if iif.arp_type == 1 else None,
+        network=current.network,
+        transport=current.transport,
+        pkttype=sure(bytes([PACKET_HOST])),
+        mark=sure(bytes(4)),
+        priority=unsure(4),
     )
 
 

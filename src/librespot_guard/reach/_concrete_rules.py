@@ -6,6 +6,7 @@ taken one after the other by `Choices`; a rule whose rest does nothing but count
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from librespot_guard import firewall as fw
 from librespot_guard.reach._concrete_flow import Flow
@@ -70,6 +71,7 @@ class Library:
     _sets: dict[tuple[str, str, str], Index] = field(default_factory=dict)
     _tails: dict[int, int] = field(default_factory=dict)
     _tracks: dict[str, bool] = field(default_factory=dict)
+    _changing: dict[int, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.chains = {(t.family, t.name): {c.name: c for c in t.chains} for t in self.world.ruleset.tables}
@@ -93,12 +95,71 @@ class Library:
             self._sets[key] = Index(found)
         return self._sets[key]
 
+    def arranged(self, chains: list[tuple[fw.Table, fw.Chain]], choices: Choices) -> list[tuple[fw.Table, fw.Chain]]:
+        """The chains of a hook; those of equal priority in an order of `choices`, if it can make a difference."""
+        out: list[tuple[fw.Table, fw.Chain]] = []
+        for _, group in groupby(
+            chains, key=lambda pair: (pair[1].hook.priority, pair[1].hook.kind == "nat") if pair[1].hook else None
+        ):
+            same = list(group)
+            while len(same) > 1 and any(self._alters(t, c) for t, c in same):
+                names = " and ".join(f"{t.family} {t.name} {c.name}" for t, c in same)
+                out.append(
+                    same.pop(choices.choose(len(same), f"order-dependent: which of {names} runs first can't be seen"))
+                )
+            out += same
+        return out
+
+    def _alters(self, table: fw.Table, chain: fw.Chain) -> bool:
+        key = id(chain)
+        if key not in self._changing:
+            self._changing[key] = any(_changes(e) for c in _called(table, chain) for r in c.rules for e in r.exprs)
+        return self._changing[key]
+
     def tail(self, rule: fw.Rule) -> int:
         """The number of expressions up to the last that matters; behind it, matching or not makes no difference."""
         key = id(rule)
         if key not in self._tails:
             self._tails[key] = max((i + 1 for i, e in enumerate(rule.exprs) if matters(e)), default=0)
         return self._tails[key]
+
+
+_CHANGING = (fw.MetaSet, fw.CtSet, fw.PayloadSet, fw.Notrack, fw.Nat, fw.Redirect, fw.Masquerade, fw.Dynset)
+# targets of iptables that change nothing another chain could see
+_PLAIN_TARGETS = {"LOG", "NFLOG", "REJECT", "TCPMSS", "CHECKSUM", "TRACE", "AUDIT"}
+
+
+def _changes(expr: fw.Expr) -> bool:
+    """Whether an expression may change what a chain that runs later sees."""
+    match expr:
+        case fw.MetaSet("nftrace" | "priority"):
+            return False
+        case fw.Xt("target", name):
+            return name not in _PLAIN_TARGETS
+        case fw.Unknown(_, _, terminal):
+            return terminal
+    return isinstance(expr, _CHANGING)
+
+
+def _called(table: fw.Table, chain: fw.Chain) -> list[fw.Chain]:
+    """A chain and all that it can lead to."""
+    by_name = {c.name: c for c in table.chains}
+    verdicts = {s.name: [e.data for e in s.elements] for s in table.sets}
+    found, todo = {chain.name: chain}, [chain]
+    while todo:
+        for rule in todo.pop().rules:
+            for expr in rule.exprs:
+                data: list[object] = []
+                if isinstance(expr, fw.Immediate):
+                    data = [expr.data]
+                elif isinstance(expr, fw.Lookup) and expr.dreg == fw.VERDICT:
+                    data = list(verdicts.get(expr.set_name, ()))
+                for verdict in data:
+                    name = verdict.chain if isinstance(verdict, fw.Verdict) else None
+                    if name in by_name and name not in found:
+                        found[name] = by_name[name]
+                        todo.append(by_name[name])
+    return list(found.values())
 
 
 @dataclass(slots=True)

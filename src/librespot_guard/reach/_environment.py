@@ -10,8 +10,11 @@ from librespot_guard.reach._conditions import All, Entries
 from librespot_guard.reach._region import Universe
 from librespot_guard.reach.intervals import IntervalSet, Pair
 from librespot_guard.reach.world import World
+from librespot_guard.snapshot import Link
 
 _NUMBERS = {"tcp": 6, "udp": 17}
+# what the kernel keeps beside the packet, so that no rewrite of its bytes changes it
+_BESIDE = ("iif", "iifname", "iiftype", "iifgroup", "oif", "oifname", "oiftype", "oifgroup", "mark", "nfproto")
 # NF_CT_STATE_BIT and friends, include/uapi/linux/netfilter/nf_conntrack_common.h
 _CT_STATE = {"none": 1, "new": 8, "untracked": 64}
 _STATUS_DST_NAT = 0x20
@@ -26,7 +29,9 @@ _FIB_SADDR, _FIB_DADDR, _FIB_MARK, _FIB_IIF, _FIB_OIF, _FIB_PRESENT = (1 << i fo
 class Environment:
     """What the rules so far made of a packet: its destination after NAT (None: not a constant), marks, tracking.
 
-    `ct` is "none" (before conntrack), "new" or "untracked"; `tainted` after a rewrite that is not followed.
+    `ct` is "none" (before conntrack), "new" or "untracked"; `tainted` after a rewrite that is not followed. `oif` is the interface
+    by which a forwarded packet leaves, `egress` whether it is there already. `masked` says that the source was translated, to
+    `source` if that is a constant.
     """
 
     dst: int | None
@@ -37,6 +42,10 @@ class Environment:
     original: tuple[int | None, int | None] | None = None
     translated: bool = False
     tainted: bool = False
+    oif: str | None = None
+    egress: bool = False
+    masked: bool = False
+    source: int | None = None
 
     def assigned(self, name: str, value: int | None) -> "Environment":
         """With "mark" or "ct_mark" set to a host integer, or to something unknown (None)."""
@@ -75,18 +84,30 @@ class Reader:
         if name.startswith("map:"):
             found = self._map(name)
             return "unknown" if found is None else "broken" if found == () else "known"
-        if name == "saddr":
+        if name == "saddr" and not env.masked:
             return "unknown" if env.tainted else "source"
+        if env.masked and name == "sport":
+            return "unknown"
+        if name in ("oiftype", "oifgroup", "iiftype", "iifgroup") and self._link(name[:3]) is None:
+            return "broken"
         if name.startswith("fib:"):
             link = self.world.link(self.iface)
-            if link is None or link.loopback or (self._fib_by_source(name) and self._fib(name, 0x08080808) is None):
+            if (
+                link is None
+                or link.loopback
+                or (self._fib_by_source(name) and not env.masked and self._fib(name, 0x08080808) is None)
+            ):
                 return "unknown"  # look-ups for loopback packets are answered in another way; an unread routing rule
-            return "source" if self._fib_by_source(name) else ("known" if self._known(name) is not None else "unknown")
+            return (
+                "source"
+                if self._fib_by_source(name) and not env.masked
+                else ("known" if self._known(name) is not None else "unknown")
+            )
         if name in ("ether_src", "ether_dst", "ethertype"):
             link = self.world.link(self.iface)
             if link is None or link.arp_type != 1:
                 return "unknown"
-        if env.tainted and name not in ("iif", "iifname", "iiftype", "iifgroup", "mark", "nfproto"):
+        if env.tainted and name not in _BESIDE:
             return "unknown"
         if self._known(name) is not None:
             return "known"
@@ -97,7 +118,7 @@ class Reader:
     def _known(self, name: str) -> int | None:
         """The value of a field that the question or the rules so far fix; None if it has none or it can't be told."""
         env, v4 = self.environment, self.family == "ipv4"
-        link = self.world.link(self.iface)
+        link, out = self._link("iif"), self._link("oif")
         table: dict[str, int | None] = {
             "version": 4 if v4 else 6,
             "nfproto": 2 if v4 else 10,
@@ -105,11 +126,16 @@ class Reader:
             "protocol": 0x0800 if v4 else 0x86DD,
             "ethertype": 0x0800 if v4 else 0x86DD,
             "fragment": 0,
-            "iifname": int.from_bytes(self.iface.encode()[:16].ljust(16, b"\0"), "big"),
-            "iif": link.index if link else None,
+            "iifname": _name_number("" if env.egress else self.iface),
+            "iif": 0 if env.egress else link.index if link else None,
             "iiftype": link.arp_type if link else None,
             "iifgroup": link.group if link else None,
+            "oifname": _name_number(env.oif or ""),
+            "oif": out.index if out else 0,
+            "oiftype": out.arp_type if out else None,
+            "oifgroup": out.group if out else None,
             "mark": env.mark,
+            "saddr": env.source if env.masked else None,
             "daddr": env.dst,
             "dport": env.dport,
             "ct_state": _CT_STATE[env.ct],
@@ -123,8 +149,14 @@ class Reader:
             "ct_dport": env.original[1] if env.original else env.dport,
         }
         if name.startswith("fib:"):
-            return self._fib(name, None)
+            return self._fib(name, env.source if env.masked else None)
         return table.get(name)
+
+    def _link(self, which: str) -> Link | None:
+        """The interface by which the packet came ("iif") or leaves ("oif"), as the hook that runs now knows it."""
+        if which == "oif":
+            return None if self.environment.oif is None else self.world.link(self.environment.oif)
+        return None if self.environment.egress else self.world.link(self.iface)
 
     def constant(self, value: Value) -> int | None:
         """A value as the number that its bytes make in the order of its use, if every piece is constant or known."""
@@ -231,7 +263,7 @@ class Reader:
         if out is None:
             return 0
         if result == "oifname":
-            return int.from_bytes(out.encode()[:16].ljust(16, b"\0"), "big")
+            return _name_number(out)
         link = self.world.link(out)
         return link.index if link else None
 
@@ -269,6 +301,11 @@ class Reader:
                     pairs.append((first, last))
             self._sources[key] = IntervalSet.of(pairs)
         return self._sources[key]
+
+
+def _name_number(name: str) -> int:
+    """The name of an interface as the 16 bytes that rules compare."""
+    return int.from_bytes(name.encode()[:16].ljust(16, b"\0"), "big")
 
 
 def _bits(value: int, low: int, size: int) -> int:

@@ -29,14 +29,15 @@ _UDP: Layout = ((0, 16, "sport"), (16, 16, "dport"), (32, 16, "udp_length"), (48
 
 # how wide each field is, in bits
 WIDTHS: dict[str, int] = {name: size for layout in (_ETHER, _IPV4, _IPV6, _TCP, _UDP) for _, size, name in layout} | {
-    "iif": 32, "iifname": 128, "iiftype": 16, "iifgroup": 32, "mark": 32, "length": 32, "pkttype": 8, "nfproto": 8,
+    "iif": 32, "iifname": 128, "iiftype": 16, "iifgroup": 32, "oif": 32, "oifname": 128,
+    "oiftype": 16, "oifgroup": 32, "mark": 32, "length": 32, "pkttype": 8, "nfproto": 8,
     "protocol": 16, "ct_state": 32, "ct_status": 32, "ct_mark": 32, "ct_direction": 8, "ct_l3proto": 8, "ct_protocol": 8,
     "ct_zone": 16, "ct_daddr": 128, "ct_dport": 16,
 }  # fmt: skip
 
 # meta keys that are host integers, and those that are bytes in network order
-META_HOST = {"iif": 32, "iiftype": 16, "iifgroup": 32, "mark": 32, "len": 32}
-META_BYTES = {"nfproto": 8, "l4proto": 8, "protocol": 16, "pkttype": 8, "iifname": 128}
+META_HOST = {"iif": 32, "iiftype": 16, "iifgroup": 32, "oif": 32, "oiftype": 16, "oifgroup": 32, "mark": 32, "len": 32}
+META_BYTES = {"nfproto": 8, "l4proto": 8, "protocol": 16, "pkttype": 8, "iifname": 128, "oifname": 128}
 CT_HOST = {"state": 32, "status": 32, "mark": 32, "zone": 16}
 CT_BYTES = {"direction": 8, "l3protocol": 8, "protocol": 8}
 # loaded only if the packet has a socket already, which a new TCP flow from outside has not (nft_meta_get_eval_skugid)

@@ -63,12 +63,16 @@ class Untrack:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Translate:
-    """dnat or redirect: the new destination address and port (None: unchanged; for redirect the interface's own address)."""
+    """dnat or redirect: the new destination address and port (None: unchanged; for redirect the interface's own address).
+
+    With `source` it is snat or masquerade: the new source address, None for that of the interface it leaves by.
+    """
 
     redirect: bool
     address: bits.Value | None
     port: bits.Value | None
     ranged: bool
+    source: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,8 +179,10 @@ class Lowering:
                 ops.append(Rewrite("a rule rewrites the packet"))
             case fw.Nat(kind="dnat"):
                 self._dnat(expr, registers, out)
-            case fw.Nat() | fw.Masquerade():
-                ops.append(Decide(fw.Verdict("accept")))
+            case fw.Nat():
+                self._dnat(expr, registers, out, source=True)
+            case fw.Masquerade():
+                ops.append(Translate(redirect=True, address=None, port=None, ranged=False, source=True))
             case fw.Redirect(low, high, _):
                 port = None if low is None else self._read(registers, low, 2)
                 ops.append(
@@ -282,7 +288,7 @@ class Lowering:
         else:
             out.ops.append(Test(tuple(c for c, _ in entries.entries), inverted=expr.inverted))
 
-    def _dnat(self, expr: fw.Nat, registers: dict[int, bits.Value], out: Lowered) -> None:
+    def _dnat(self, expr: fw.Nat, registers: dict[int, bits.Value], out: Lowered, *, source: bool = False) -> None:
         size = fields.saddr_bits(self.family) // 8
         if expr.family not in ("inet", {"ipv4": "ip", "ipv6": "ip6"}[self.family]):
             out.ops.append(Test(()))
@@ -292,7 +298,7 @@ class Lowering:
         ranged = self._differs(registers, expr.addr_min, expr.addr_max, size) or self._differs(
             registers, expr.port_min, expr.port_max, 2
         )
-        out.ops.append(Translate(redirect=False, address=address, port=port, ranged=ranged))
+        out.ops.append(Translate(redirect=False, address=address, port=port, ranged=ranged, source=source))
 
     def _differs(self, registers: dict[int, bits.Value], low: int | None, high: int | None, size: int) -> bool:
         if low is None or high is None or low == high:

@@ -153,7 +153,9 @@ class Walker:
         return where.assigned(op.name, number)
 
     def _translated(self, op: Translate, where: Environment, reader: Reader) -> Environment:
-        """The environment after destination NAT."""
+        """The environment after address translation."""
+        if op.source:
+            return replace(where, masked=True, source=self._masked(op, where, reader))
         dst: int | None = where.dst
         dport: int | None = where.dport
         if op.redirect:
@@ -169,6 +171,16 @@ class Walker:
         return replace(
             where, dst=dst, dport=dport, original=where.original or (where.dst, where.dport), translated=True
         )
+
+    def _masked(self, op: Translate, where: Environment, reader: Reader) -> int | None:
+        """The source after snat or masquerade; None if it is not one constant."""
+        if op.ranged or where.oif is None:
+            return None
+        if not op.redirect:
+            return None if op.address is None else reader.constant(op.address)
+        # nf_nat_masquerade: an address of the interface the packet leaves by
+        own = [a for a in self.world.namespace.addresses if a.family == self.family and a.dev == where.oif]
+        return routing.number(own[0].address) if len(own) == 1 else None
 
     def _branch(self, frame: _Frame, entries: Entries, reader: Reader, sure: Region, maybe: Region) -> None:
         """A verdict map: each entry's packets go where it says; a miss goes on."""

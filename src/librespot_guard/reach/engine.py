@@ -1,38 +1,43 @@
-"""The symbolic engine: the exact set of sources from which a new flow reaches a port of this host.
+"""The symbolic engine: the exact set of sources from which a new flow reaches a port of this host, or of a container behind it.
 
 It walks the chains with regions of packets instead of packets. Where a rule can't be decided (a rate limit, an expression that is
 not analysed), both continuations are followed: `may` is what gets through in some of them, `must` what gets through in all.
 """
 
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 
-from librespot_guard.firewall.model import (
-    Chain,
-    Ct,
-    CtSet,
-    Masquerade,
-    Nat,
-    Redirect,
-    Rule,
-    Table,
-    Unknown,
-    Verdict,
-    Xt,
-)
+from librespot_guard.firewall.model import Rule, Table
 from librespot_guard.reach import _fields as fields
 from librespot_guard.reach import routing
 from librespot_guard.reach._environment import Environment
-from librespot_guard.reach._lower import Branch, Decide, Lowered, Lowering, Test, Translate
-from librespot_guard.reach._region import Region, Universe, add, remove, restricted
-from librespot_guard.reach._walk import Regions, TooComplexError, Walker, merge
+from librespot_guard.reach._hooks import Hooks, Placed, cone, effective_priority, reads
+from librespot_guard.reach._lower import Lowered, Lowering, Translate
+from librespot_guard.reach._passage import Arrival, Passage
+from librespot_guard.reach._region import Region, Universe, add, remove
+from librespot_guard.reach._walk import TooComplexError, Walker
 from librespot_guard.reach.intervals import IntervalSet
 from librespot_guard.reach.world import World
 
-CONNTRACK_PRIORITY = -200  # NF_IP_PRI_CONNTRACK
-NAT_PRIORITIES = {"prerouting": -100, "input": 100}  # NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC
+__all__ = ["Answer", "Engine", "Forwarded", "effective_priority", "reachable"]
+
 _MOST_ENTRIES = 256
+_MOST_CANDIDATES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """Where packets to a port of this host end after address translation and forwarding.
+
+    `namespace` is the id of the namespace behind the cables, None for a host that is not of this snapshot; `crossed` are the
+    interfaces on the way as (namespace id, interface in, interface out).
+    """
+
+    address: str | None
+    port: int | None
+    namespace: str | None
+    crossed: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,8 @@ class Answer:
 
     `martian` are sources that routing refuses, whatever the filters say (the host's own addresses, 127.0.0.0/8, multicast);
     they are in neither set. `shown_may` and `shown_must` are the same sets with those of them that the filters would let
-    through: that is what people are shown, "192.168.10.0/24" rather than that network without one address.
+    through: that is what people are shown, "192.168.10.0/24" rather than that network without one address. `forwarded` says
+    where packets end that this host sends on. `passes` are the regions behind it, by destination and port on the wire.
     """
 
     may: IntervalSet
@@ -50,12 +56,40 @@ class Answer:
     martian: IntervalSet = field(default_factory=IntervalSet)
     shown_may: IntervalSet = field(default_factory=IntervalSet)
     shown_must: IntervalSet = field(default_factory=IntervalSet)
-    _passes: tuple[tuple[int, int, Universe, Region], ...] = ()
+    forwarded: tuple["Forwarded", ...] = ()
+    passes: tuple[tuple[int, int, Universe, Region], ...] = ()
+    sure: dict[tuple[int, int], IntervalSet] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:
         """Whether the bounds meet."""
         return self.may == self.must
+
+    @property
+    def entries(self) -> tuple[tuple[int, int], ...]:
+        """The destinations (address, port) on the wire by which somebody may get there."""
+        return tuple(dict.fromkeys((dst, port) for dst, port, _, region in self.passes if region))
+
+    def only(self, dst: int, port: int) -> "Answer":
+        """The part of the answer that comes by one destination on the wire; bounds and reasons of the others are left out."""
+        mine = [(universe, region) for a, p, universe, region in self.passes if (a, p) == (dst, port)]
+        may = IntervalSet()
+        for universe, region in mine:
+            may |= universe.sources(region)
+        if not mine:
+            return replace(
+                self, may=IntervalSet(), must=IntervalSet(), shown_may=IntervalSet(), shown_must=IntervalSet()
+            )
+        sure = self.sure.get((dst, port), IntervalSet())
+        return replace(
+            self,
+            may=may - self.martian,
+            must=(may & sure) - self.martian,
+            shown_may=may,
+            shown_must=may & sure,
+            passes=tuple(p for p in self.passes if p[:2] == (dst, port)),
+            because=self.because if may - sure else (),
+        )
 
     def choices(self, source: int) -> dict[str, int]:
         """Fields of a packet of `source` that gets through: free ones ("sport", "tcp_flags", …), and "daddr" and "dport".
@@ -63,7 +97,7 @@ class Answer:
         The destination differs from the one asked for where NAT leads from it to the listener. KeyError if the source is
         not in `may`.
         """
-        for dst, dport, universe, region in self._passes:
+        for dst, dport, universe, region in self.passes:
             try:
                 return universe.choice(region, source) | {"daddr": dst, "dport": dport}
             except KeyError:
@@ -72,52 +106,41 @@ class Answer:
 
 
 class Engine:
-    """Questions about one world, one ingress interface, one family and one protocol share their preparation here."""
+    """Questions about one world, one ingress interface, one family and one protocol share their preparation here.
 
-    def __init__(self, world: World, iface: str, family: str, proto: str) -> None:
+    Args:
+        world: the namespace in which packets come in.
+        iface: the interface by which they come.
+        family: "ipv4" or "ipv6".
+        proto: "tcp" or "udp".
+        target: the namespace to reach: this one by default, or one behind it, into which this host forwards.
+        onward: also ask about what this host forwards to hosts that are not of the snapshot.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        iface: str,
+        family: str,
+        proto: str,
+        *,
+        target: World | None = None,
+        onward: bool = False,
+    ) -> None:
         self.world, self.iface, self.family, self.proto = world, iface, family, proto
+        self.target = target or world
+        self._forward = onward or self.target is not world
         self._lowering = Lowering(family, proto, world.ruleset.byteorder)
         self._lowered: dict[int, Lowered] = {}
+        self._hooks: dict[str, Hooks] = {}
+        self._order: dict[tuple[str, int], tuple[int, ...]] = {}
 
-    @cached_property
-    def _hooks(self) -> dict[str, list[tuple[Table, Chain]]]:
-        chains = self.world.base_chains
-        return {
-            "ingress": chains("ingress", self.family, self.iface),
-            "prerouting": self._nat_in_place(chains("prerouting", self.family), NAT_PRIORITIES["prerouting"]),
-            "input": self._nat_in_place(chains("input", self.family), NAT_PRIORITIES["input"]),
-        }
-
-    def _nat_in_place(self, chains: list[tuple[Table, Chain]], priority: int) -> list[tuple[Table, Chain]]:
-        """NAT chains run together at a priority of the kernel's own, and only where connections are tracked (nf_nat_inet_fn)."""
-        kept = [pair for pair in chains if self._tracks or pair[1].hook is None or pair[1].hook.kind != "nat"]
-        return sorted(kept, key=lambda pair: effective_priority(pair[1], priority))
-
-    @cached_property
-    def _tracks(self) -> bool:
-        """Whether connections of this family are tracked: only if some rule needs it (nf_ct_netns_get), reached or not."""
-        name = {"ipv4": "ip", "ipv6": "ip6"}[self.family]
-        tables = [t for t in self.world.ruleset.tables if t.family in ("inet", name)]
-        exprs = [e for t in tables for c in t.chains for r in c.rules for e in r.exprs]
-        if any(isinstance(e, Ct | CtSet | Redirect | Masquerade | Xt | Unknown) for e in exprs):
-            return True
-        return any(isinstance(e, Nat) and e.family in ("inet", name) for e in exprs)
-
-    @cached_property
-    def _unordered(self) -> tuple[str, ...]:
-        """Chains at the very priority of connection tracking or NAT: which of the two runs first can't be seen."""
-        out = []
-        if self._tracks:
-            chains = self._hooks["prerouting"]
-            own = {CONNTRACK_PRIORITY}
-            if any(c.hook and c.hook.kind == "nat" for _, c in chains):
-                own.add(NAT_PRIORITIES["prerouting"])
-            for table, chain in chains:
-                if chain.hook and chain.hook.kind != "nat" and chain.hook.priority in own:
-                    out.append(
-                        f"{table.family} {table.name} {chain.name} has the priority of connection tracking or NAT itself"
-                    )
-        return tuple(out)
+    def hooks(self, world: World) -> Hooks:
+        """The hooks of a namespace on the way."""
+        found = self._hooks.get(world.namespace.id)
+        if found is None:
+            found = self._hooks[world.namespace.id] = Hooks(world, self.family, self.lowered)
+        return found
 
     def lowered(self, table: Table, rule: Rule) -> Lowered:
         """A rule, lowered once."""
@@ -127,177 +150,217 @@ class Engine:
         return found
 
     @cached_property
-    def _cone(self) -> list[Lowered]:
-        """Every rule that a packet of these questions can come through."""
-        seen: dict[tuple[str, str, str], None] = {}
-        todo = [pair for pairs in self._hooks.values() for pair in pairs]
-        out = []
-        while todo:
-            table, chain = todo.pop()
-            if (key := (table.family, table.name, chain.name)) in seen:
-                continue
-            seen[key] = None
-            for rule in chain.rules:
-                lowered = self.lowered(table, rule)
-                out.append(lowered)
-                todo += [(table, c) for name in _targets(lowered) for c in table.chains if c.name == name]
-        return out
+    def _worlds(self) -> list[World]:
+        """The namespaces that packets may come through: this one, and those behind it if it is asked about forwarding."""
+        found = [self.world]
+        if self._forward and self.world.around is not None:
+            for here in found:
+                for link in here.namespace.links:
+                    for other, _ in self.world.around.far_ends(here, link.name):
+                        if all(other is not one for one in found) and len(found) < _MOST_ENTRIES:
+                            found.append(other)
+        return found
+
+    def _starts(self, world: World) -> list[Placed]:
+        """The base chains of a namespace that packets of these questions can meet."""
+        hooks = self.hooks(world)
+        found = [*hooks.at("ingress", self.iface), *hooks.at("prerouting"), *hooks.at("input")]
+        if self._forward:
+            found += [*hooks.at("forward"), *hooks.at("postrouting")]
+            for link in world.namespace.links:
+                found += [*hooks.at("ingress", link.name), *hooks.at("egress", link.name)]
+        return found
 
     @cached_property
-    def _universe(self) -> Universe:
-        reads: dict[str, list[IntervalSet]] = {}
-        for lowered in self._cone:
-            for name, values in _reads(lowered):
-                reads.setdefault(name, []).append(values)
-        edges = {edge for values in reads.get("saddr", ()) for low, high in values for edge in (low, high + 1)}
-        edges |= {low for low, _ in routing.elementary(self.world, self.family)}
-        return Universe.build(self.family, self.proto, edges, reads)
+    def universe(self) -> Universe:
+        """The slots and classes of these questions."""
+        tested: dict[str, list[IntervalSet]] = {}
+        edges: set[int] = set()
+        for world in self._worlds:
+            for lowered in cone(self._starts(world), self.lowered):
+                for name, values in reads(lowered):
+                    tested.setdefault(name, []).append(values)
+            edges |= {low for low, _ in routing.elementary(world, self.family)}
+        edges |= {edge for values in tested.get("saddr", ()) for low, high in values for edge in (low, high + 1)}
+        return Universe.build(self.family, self.proto, edges, tested)
 
     def ask(self, dst: int, dport: int) -> Answer:
-        """Who reaches `dport` at the address `dst` (a number) of this host over the interface."""
+        """Who reaches `dport` at the address `dst` (a number) of the target over the interface."""
+        ways, unclear = self.hooks(self.world).orders(("prerouting", "input", *(("forward",) * self._forward)))
+        answer = self._ask(dst, dport, ways[0])
+        if len(ways) == 1:
+            return answer
+        others = [self._ask(dst, dport, way) for way in ways[1:]]
+        may, must = answer.may, answer.must
+        shown_may, shown_must, passes = answer.shown_may, answer.shown_must, answer.passes
+        for other in others:
+            may, must = may | other.may, must & other.must
+            shown_may, shown_must, passes = (
+                shown_may | other.shown_may,
+                shown_must & other.shown_must,
+                passes + other.passes,
+            )
+        because = answer.because
+        if may != must:
+            because = tuple(
+                dict.fromkeys((*because, *(f"order-dependent: which of {n} runs first can't be seen" for n in unclear)))
+            )
+        certain = {
+            entry: reduce(IntervalSet.__and__, (o.sure.get(entry, IntervalSet()) for o in others), sure)
+            for entry, sure in answer.sure.items()
+        }
+        return Answer(may, must, because, answer.martian, shown_may, shown_must, answer.forwarded, passes, certain)
+
+    def _ask(self, dst: int, dport: int, order: dict[tuple[str, int], tuple[int, ...]]) -> Answer:
+        """The answer with one order of the chains of equal priority."""
+        self.hooks(self.world).order = order
         everything = IntervalSet.full(fields.saddr_bits(self.family))
-        doubts = (*self.world.doubts_about(self.iface, self.family), *self._unordered)
-        may = must = martian = IntervalSet()
+        doubts = dict.fromkeys((*self.world.doubts_about(self.iface, self.family), *self.hooks(self.world).unordered()))
+        may = must = shown_may = shown_must = martian = IntervalSet()
         passes = []
-        walker = Walker(self.world, self.iface, self.family, self.proto, self._universe, self.lowered)
+        certain: dict[tuple[int, int], IntervalSet] = {}
+        onward: dict[Forwarded, None] = {}
+        walkers = _Walkers(self)
         try:
             for entry in self._entries(dst, dport):
-                delivered, stopped, refused = self._packets(walker, entry, (dst, dport))
+                run = self._run(walkers, entry)
+                delivered: Region = {}
+                for arrival in run.arrivals:
+                    if self._wanted(walkers, arrival, entry, (dst, dport)):
+                        add(delivered, arrival.region)
+                        if arrival.crossed:
+                            onward[_forwarded(self.family, arrival)] = None
                 sure = dict(delivered)
-                remove(sure, stopped)
-                may |= self._universe.sources(delivered)
-                must |= self._universe.sources(sure)
-                martian |= refused
-                passes.append((*entry, self._universe, delivered))
+                remove(sure, run.stopped)
+                for arrival in run.arrivals:
+                    if not self._surely(arrival, entry, (dst, dport)):
+                        remove(sure, arrival.region)
+                here, surely = self.universe.sources(delivered), self.universe.sources(sure)
+                may, must = may | (here - run.martian), must | (surely - run.martian)
+                shown_may, shown_must, martian = shown_may | here, shown_must | surely, martian | run.martian
+                certain[entry] = surely
+                passes.append((*entry, self.universe, delivered))
+                doubts |= run.doubts
         except TooComplexError as error:
             return Answer(everything, IntervalSet(), (str(error), *doubts), shown_may=everything)
         if doubts:
-            must = IntervalSet()
-        reasons = (*doubts, *(reason for reason, _ in walker.reasons.most_common()))
+            must = shown_must = IntervalSet()
+            certain.clear()
+        reasons = (*doubts, *(reason for reason, _ in walkers.reasons.most_common()))
         because = tuple(dict.fromkeys(reasons)) if may != must else ()
-        return Answer(may - martian, must - martian, because, martian, may, must, tuple(passes))
+        return Answer(may, must, because, martian, shown_may, shown_must, tuple(onward), tuple(passes), certain)
+
+    def _run(self, walkers: "_Walkers", entry: tuple[int, int]) -> Passage:
+        """Send every packet to an entry."""
+        run = Passage(self.family, self.proto, self.universe, self.hooks, walkers.of, self._forward)
+        run.enter(self.world, self.iface, {Environment(*entry): self.universe.full()})
+        return run
+
+    def _wanted(self, walkers: "_Walkers", arrival: Arrival, entry: tuple[int, int], wanted: tuple[int, int]) -> bool:
+        """Whether packets arrive (or may arrive) where it was asked for."""
+        environment = arrival.environment
+        if environment.dport is None or environment.dst is None:
+            walkers.reasons["NAT to a destination that is not a constant"] += 1
+            return True
+        return self._surely(arrival, entry, wanted)
+
+    def _surely(self, arrival: Arrival, entry: tuple[int, int], wanted: tuple[int, int]) -> bool:
+        environment = arrival.environment
+        if environment.dport is None or environment.dst is None:
+            return False
+        if arrival.world is self.world and self.target is self.world:
+            return environment.dport == wanted[1] and (environment.dst == wanted[0] or environment.translated)
+        if self.target is not self.world:
+            return arrival.world is self.target and (environment.dst, environment.dport) == wanted
+        # asked about a port of this host, which it hands on
+        return bool(arrival.crossed) and entry == wanted and arrival.crossed[0][0] == self.world.namespace.id
 
     def _entries(self, dst: int, dport: int) -> list[tuple[int, int]]:
         """The destinations on the wire that can end at (dst, dport): itself, and where destination NAT may lead there from."""
-        ports: set[int] = {dport}
-        addresses: set[int] = {dst}
-        for lowered in self._cone:
-            for name, values in _reads(lowered):
-                if name in ("dport", "ct_dport"):
-                    ports |= {
-                        edge for low, high in values for edge in (low - 1, low, high, high + 1) if 0 < edge < 65536
-                    }
-                elif name in ("daddr", "ct_daddr"):
-                    addresses |= {low for low, high in values if low == high}
-        if not any(isinstance(op, Translate) for lowered in self._cone for op in lowered.ops):
-            return [(dst, dport)]
-        found = [
-            (a, p) for a in sorted(addresses, key=lambda a: a != dst) for p in sorted(ports, key=lambda p: p != dport)
-        ]
+        found = [(dst, dport)]
+        for entry, ends in self._landings.items():
+            if entry != (dst, dport) and (
+                None in ends
+                or any(
+                    port in (dport, None) and (self._here(address) or address in (dst, None)) for address, port in ends
+                )
+            ):
+                found.append(entry)
         if len(found) > _MOST_ENTRIES:
             raise TooComplexError(f"destination NAT with {len(found)} combinations of addresses and ports")
         return found
 
-    def _packets(
-        self, walker: Walker, entry: tuple[int, int], wanted: tuple[int, int]
-    ) -> tuple[Region, Region, IntervalSet]:
-        """Packets to an entry that are delivered where wanted, and that are not (overlapping where in doubt); martian sources."""
-        current: Regions = {Environment(*entry): self._universe.full()}
-        stopped: Region = {}
-        martian = IntervalSet()
-        for hook in ("ingress", "prerouting", "routing", "input"):
-            if hook == "routing":
-                current, martian = self._routed(walker, current, stopped)
-                continue
-            for table, chain in self._hooks[hook]:
-                current = self._base(walker, table, chain, current, stopped)
-        delivered: Region = {}
-        for environment, region in current.items():
-            if environment.dport is None or environment.dst is None:
-                walker.reasons["NAT to a destination that is not a constant"] += 1
-                add(delivered, region)
-                add(stopped, region)
-            elif environment.dport == wanted[1] and (environment.dst == wanted[0] or environment.translated):
-                add(delivered, region)
-            else:
-                add(stopped, region)
-        return delivered, stopped, martian
+    def _here(self, address: int | None) -> bool:
+        """Whether an address is one of this namespace, and it is this namespace that is asked about."""
+        if self.target is not self.world or address is None:
+            return False
+        return routing.fib(self.world, self.family, address, iif=self.iface).kind in ("local", "broadcast")
 
-    def _routed(self, walker: Walker, current: Regions, stopped: Region) -> tuple[Regions, IntervalSet]:
-        """The routing decision: what is delivered here goes on."""
-        out: Regions = {}
-        martian = IntervalSet()
-        for environment, region in current.items():
-            if environment.dst is None:
-                out[environment] = region
-                continue
-            sources = routing.local_sources(self.world, self.family, self.iface, environment.dst, mark=environment.mark)
-            walker.reasons.update(sources.doubts)
-            martian |= sources.martian
-            going = restricted(region, self._universe.slots(sources.may), None)
-            rest = dict(region)
-            remove(rest, restricted(region, self._universe.slots(sources.must), None))
-            add(stopped, rest)
-            if going:
-                out[environment] = going
-        return out, martian
-
-    @staticmethod
-    def _base(walker: Walker, table: Table, chain: Chain, current: Regions, stopped: Region) -> Regions:
-        """One base chain of a hook."""
-        if chain.hook is None:
-            raise AssertionError(chain.name)
-        out: Regions = {}
-        for start, region in current.items():
-            environment = start
-            priority = effective_priority(chain, NAT_PRIORITIES.get(chain.hook.hook, 0))
-            if chain.hook.hook != "ingress" and priority > CONNTRACK_PRIORITY and environment.ct == "none":
-                environment = replace(environment, ct="new")
-            if chain.hook.kind == "nat" and (environment.ct != "new" or environment.translated):
-                merge(out, environment, region)
-                continue
-            result = walker.chain(table, chain, environment, region)
-            add(stopped, result.stop)
-            for where, part in result.accept.items():
-                merge(out, where, part)
-            for where, part in result.fall.items():
-                if chain.hook.policy == "accept":
-                    merge(out, where, part)
-                else:
-                    add(stopped, part)
+    @cached_property
+    def _landings(self) -> dict[tuple[int, int], set[tuple[int | None, int | None]]]:
+        """To where prerouting translates the destinations that its rules tell apart; only those that it does translate."""
+        hooks = self.hooks(self.world)
+        rules = cone([*hooks.at("ingress", self.iface), *hooks.at("prerouting")], self.lowered)
+        if not any(isinstance(op, Translate) and not op.source for lowered in rules for op in lowered.ops):
+            return {}
+        ports: set[int] = set()
+        addresses = set(routing.tables(self.world, self.family).addresses)
+        for lowered in rules:
+            for name, values in reads(lowered):
+                if name in ("dport", "ct_dport"):
+                    # both sides of every border: the ports in between are like one of them
+                    borders = {edge for low, high in values for edge in (low - 1, low, high, high + 1)}
+                    ports |= {edge for edge in borders if 0 < edge < 65536}
+                elif name in ("daddr", "ct_daddr"):
+                    addresses |= {low for low, high in values if low == high}
+        ports = ports or {1}
+        if len(ports) * len(addresses) > _MOST_CANDIDATES:
+            raise TooComplexError(
+                f"destination NAT with {len(ports) * len(addresses)} combinations of addresses and ports"
+            )
+        walkers = _Walkers(self)
+        out: dict[tuple[int, int], set[tuple[int | None, int | None]]] = {}
+        for address in addresses:
+            for port in ports:
+                ends = self._translated(walkers, (address, port))
+                if ends:
+                    out[address, port] = ends
         return out
 
-
-def effective_priority(chain: Chain, nat: int) -> int:
-    """The priority at which a base chain runs: its own, or that of NAT (`nat`) if it is a NAT chain."""
-    if chain.hook is None:
-        raise AssertionError(chain.name)
-    return nat if chain.hook.kind == "nat" else chain.hook.priority
-
-
-def _targets(lowered: Lowered) -> Iterator[str]:
-    """The chains a rule can lead to."""
-    for op in lowered.ops:
-        data: list[object] = []
-        if isinstance(op, Decide):
-            data = [op.verdict]
-        elif isinstance(op, Branch):
-            data = [*(d for _, d in op.entries.entries), op.entries.otherwise]
-        yield from (d.chain for d in data if isinstance(d, Verdict) and d.chain)
+    def _translated(self, walkers: "_Walkers", entry: tuple[int, int]) -> set[tuple[int | None, int | None]]:
+        """To where prerouting translates one destination, whatever the source."""
+        run = Passage(self.family, self.proto, self.universe, self.hooks, walkers.of, forward=False)
+        current = run.before_routing(self.world, self.iface, {Environment(*entry): self.universe.full()})
+        return {(e.dst, e.dport) for e, region in current.items() if region and e.translated}
 
 
-def _reads(lowered: Lowered) -> Iterator[tuple[str, IntervalSet]]:
-    """Every field a rule tests, with the values it tests for."""
-    for op in lowered.ops:
-        if isinstance(op, Test):
-            for condition in op.any_of:
-                yield from condition.sets.items()
-        elif isinstance(op, Branch):
-            for condition, _ in op.entries.entries:
-                yield from condition.sets.items()
-    for entries in lowered.maps.values():
-        for condition, _ in entries.entries:
-            yield from condition.sets.items()
+class _Walkers:
+    """The walkers of one question, one for each namespace and interface; they count their steps and doubts together."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._made: dict[tuple[str, str], Walker] = {}
+        self.reasons: Counter[str] = Counter()
+
+    def of(self, world: World, iface: str) -> Walker:
+        """The walker of a namespace and an interface."""
+        key = (world.namespace.id, iface)
+        if key not in self._made:
+            engine = self._engine
+            walker = Walker(world, iface, engine.family, engine.proto, engine.universe, engine.lowered)
+            walker.reasons = self.reasons
+            self._made[key] = walker
+        return self._made[key]
+
+
+def _forwarded(family: str, arrival: Arrival) -> Forwarded:
+    environment = arrival.environment
+    return Forwarded(
+        None if environment.dst is None else routing.text(family, environment.dst),
+        environment.dport,
+        arrival.world.namespace.id if arrival.world is not None else None,
+        arrival.crossed,
+    )
 
 
 def reachable(world: World, *, iface: str, family: str, proto: str, dst: str, dport: int) -> Answer:

@@ -21,12 +21,14 @@ from librespot_guard.reach._concrete_flow import (
     Flow,
     address_number,
     flow,
+    moved,
     track,
 )
 from librespot_guard.reach._concrete_rules import ACCEPT, Library, Runner
 from librespot_guard.reach._concrete_values import Choices, Undecidable, is_sure
-from librespot_guard.reach.packet import Packet, Step, Trace
-from librespot_guard.reach.routing import deliver
+from librespot_guard.reach._passage import MOST_HOPS
+from librespot_guard.reach.packet import Into, Packet, Step, Trace
+from librespot_guard.reach.routing import deliver, fib
 from librespot_guard.reach.world import World
 from librespot_guard.snapshot import Link, Listener
 
@@ -56,11 +58,18 @@ def trace(world: World, packet: Packet) -> Trace:
             return Trace("undecided", shared, (f"more than {runs} ways through the rules", *list(reasons)[:5]))
         answer, choices = _once(library, packet, link, script)
         runs, rules, shared = runs + 1, rules + choices.rules, _common(shared, answer.trail)
-        if (answer.verdict, answer.listener) != (first.verdict, first.listener) or answer.verdict == "undecided":
+        if _ending(answer) != _ending(first) or answer.verdict == "undecided":
             # the last choice of the script is the one that made the difference
             because = dict.fromkeys((choices.made[len(script) - 1][2], *first.because, *answer.because))
             return Trace("undecided", shared, tuple(because))
     return _with_doubts(world, packet, first)
+
+
+def _ending(answer: Trace) -> tuple[object, ...]:
+    """What two ways must have in common to be one answer."""
+    into = answer.into
+    beyond = () if into is None else (into.namespace, into.destination, into.port, *_ending(into.trace))
+    return answer.verdict, answer.listener, *beyond
 
 
 def _library(world: World) -> Library:
@@ -104,9 +113,11 @@ def _once(library: Library, packet: Packet, link: Link, script: tuple[int, ...])
 class _Journey:
     """One packet on one way through the stack."""
 
-    def __init__(self, library: Library, current: Flow, choices: Choices) -> None:
+    def __init__(self, library: Library, current: Flow, choices: Choices, hops: int = 0) -> None:
+        self.hops = hops
         self.library, self.world, self.flow, self.choices = library, library.world, current, choices
         self.runner = Runner(library, current, choices, execute)
+        self._orders: dict[str, list[tuple[Table, Chain]]] = {}
         hooks = ("prerouting", "input", "forward", "output", "postrouting")
         self._translates = any(
             c.hook and c.hook.kind == "nat" for h in hooks for _, c in self.world.base_chains(h, current.family)
@@ -130,7 +141,7 @@ class _Journey:
         stopped = stopped or self._prerouting()
         if stopped:
             return self._end(stopped)
-        outcome, why, dev = self._route()
+        outcome, why, dev, hop = self._route()
         if outcome == "drop":
             return Trace("dropped", tuple(self.trail), (why,))
         if outcome == "local":
@@ -142,7 +153,35 @@ class _Journey:
         stopped = self._hook("forward", self.world.base_chains("forward", family))
         stopped = stopped or self._hook("postrouting", self.world.base_chains("postrouting", family))
         stopped = stopped or self._hook("egress", self.world.base_chains("egress", family, dev))
-        return self._end(stopped or "forwarded")
+        if stopped or dev is None:
+            return self._end(stopped or "forwarded")
+        return Trace("forwarded", tuple(self.trail), into=self._into(dev, hop))
+
+    def _into(self, dev: str, hop: str) -> Into | None:
+        """On into the namespace at the other end of the cable, if it is known."""
+        beyond = self.world.behind(dev, hop)
+        if beyond is None:
+            return None
+        world, iface = beyond
+        link = world.link(iface)
+        if self.hops >= MOST_HOPS or link is None:
+            raise Undecidable("the packet goes in circles between namespaces")
+        current = moved(self.flow, link)
+        journey = _Journey(_library(world), current, self.choices, self.hops + 1)
+        try:
+            after = journey.travel()
+        except Undecidable as doubt:
+            after = Trace("undecided", tuple(journey.trail), (str(doubt),))
+        after = _with_doubts(world, current.packet, after)
+        dst, port = self.flow.dst, self.flow.port(destination=True)
+        return Into(
+            world.namespace.id,
+            world.namespace.name,
+            iface,
+            str(ip_address(dst[0])) if is_sure(dst) else "",
+            int.from_bytes(port[0], "big") if self.flow.ported and is_sure(port) else None,
+            after,
+        )
 
     def _end(self, verdict: str) -> Trace:
         listener = _listener(self.world, self.flow) if verdict == "delivered" else None
@@ -154,7 +193,7 @@ class _Journey:
 
     def _hook(self, hook: str, chains: list[tuple[Table, Chain]], priorities: range | None = None) -> str | None:
         """Run the chains of a hook in order; how the packet ends there, or None if it passes."""
-        filters = [(t, c) for t, c in chains if c.hook and c.hook.kind != "nat"]
+        filters = [(t, c) for t, c in self._ordered(hook, chains) if c.hook and c.hook.kind != "nat"]
         if priorities is not None:
             filters = [(t, c) for t, c in filters if c.hook and c.hook.priority in priorities]
         nat_at = self._behind(_NAT_SRC, chains, "source translation") if hook in ("input", "postrouting") else None
@@ -166,6 +205,17 @@ class _Journey:
             if stopped := self._run(table, chain, hook):
                 return stopped
         return self._nat(hook, chains) if nat_at is not None else None
+
+    def _ordered(self, hook: str, chains: list[tuple[Table, Chain]]) -> list[tuple[Table, Chain]]:
+        """The chains of a hook, in one of the orders that those of the same priority may have.
+
+        Which of them was registered first can't be seen; it makes a difference only where one changes what another sees.
+        """
+        if hook in ("ingress", "egress"):
+            return chains
+        if hook not in self._orders:
+            self._orders[hook] = self.library.arranged(chains, self.choices)
+        return self._orders[hook]
 
     def _prerouting(self) -> str | None:
         chains = self.world.base_chains("prerouting", self.flow.family)
@@ -207,7 +257,7 @@ class _Journey:
         done = IPS_DST_NAT_DONE if hook == "prerouting" else IPS_SRC_NAT_DONE
         if connection.status & done:
             return None
-        for table, chain in chains:
+        for table, chain in self._ordered(hook, chains):
             if chain.hook is None or chain.hook.kind != "nat":
                 continue
             if stopped := self._run(table, chain, hook):
@@ -217,18 +267,24 @@ class _Journey:
         connection.status |= done
         return None
 
-    def _route(self) -> tuple[str, str, str | None]:
-        """The routing decision: local, forward or drop, why, and the interface it leaves by."""
+    def _route(self) -> tuple[str, str, str | None, str]:
+        """The routing decision: local, forward or drop, why, the interface it leaves by, and the next hop."""
         order = "little" if self.world.ruleset.byteorder == "little" else "big"
         mark = int.from_bytes(self.flow.mark[0], order) if is_sure(self.flow.mark) else None  # type: ignore[arg-type]
         src = address_number(self.flow.src, "routing: the source address is not known")
         dst = address_number(self.flow.dst, "routing: a rule changed the destination to one of several addresses")
         found = deliver(self.world, self.flow.family, self.flow.iif.name, src, dst, mark=mark)
+        dev, hop = found.dev, str(ip_address(self.flow.dst[0]))
+        if found.outcome == "forward":
+            route = fib(self.world, self.flow.family, dst, source=src, iif=self.flow.iif.name, mark=mark)
+            hop = route.via or hop
+            if len(route.devs) > 1:
+                dev = route.devs[self.choices.choose(len(route.devs), "routing: the route has several ways out")]
         if found.certain:
-            return found.outcome, found.because, found.dev
+            return found.outcome, found.because, dev, hop
         ways = list(dict.fromkeys((found.outcome, "local", "drop")))
         taken = self.choices.choose(len(ways), "routing: a routing rule has selectors that are not analysed")
-        return ways[taken], found.because, found.dev
+        return ways[taken], found.because, dev, hop
 
 
 def _stops(verdict: Verdict) -> str | None:

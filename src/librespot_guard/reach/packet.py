@@ -63,13 +63,25 @@ class Trace:
     """What happened to a packet: `verdict` is delivered, forwarded, dropped, rejected or undecided (with `because`).
 
     `trail` names, in order, every rule that matched (rules that did not match are not named). `listener` is the socket
-    that would receive a delivered packet, if any waits.
+    that would receive a delivered packet, if any waits. `into` is what happens to a forwarded packet in the namespace behind
+    the cable, if that is one of the snapshot.
     """
 
     verdict: str
     trail: tuple[Step, ...] = ()
     because: tuple[str, ...] = ()
     listener: Listener | None = None
+    into: "Into | None" = None
+
+    @property
+    def end(self) -> "Trace":
+        """The last part of the way: in the namespace where the packet ends."""
+        return self if self.into is None else self.into.trace.end
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The whole trail, over all namespaces."""
+        return self.trail if self.into is None else (*self.trail, *self.into.trace.steps)
 
     def to_json(self) -> dict[str, Any]:
         """The answer of `trace`, one line of design section 5."""
@@ -88,7 +100,26 @@ class Trace:
                 "port": self.listener.port,
                 "pids": list(self.listener.pids),
             }
+        if self.into is not None:
+            into = self.into
+            where = {"namespace": into.namespace, "name": into.name, "interface": into.iface}
+            out["into"] = {**where, "destination": into.destination, "port": into.port, **into.trace.to_json()}
         return out
+
+
+@dataclass(frozen=True, slots=True)
+class Into:
+    """A packet that was forwarded into another namespace: its id and name, the interface there, and how it went on.
+
+    `destination` and `port` are what the packet is addressed to there, after address translation; `port` None if it has none.
+    """
+
+    namespace: str
+    name: str | None
+    iface: str
+    destination: str
+    port: int | None
+    trace: Trace
 
 
 @dataclass(slots=True)

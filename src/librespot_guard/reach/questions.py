@@ -4,12 +4,12 @@ Linux delivers a packet to any local address over any interface (the weak host m
 the host's addresses; `surplus` marks those that are not the interface's own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from librespot_guard.reach import routing
 from librespot_guard.reach.engine import Answer, Engine
-from librespot_guard.reach.intervals import cidrs
+from librespot_guard.reach.intervals import IntervalSet, cidrs
 from librespot_guard.reach.world import World
 from librespot_guard.snapshot import Listener
 
@@ -19,20 +19,36 @@ MDNS_PORT = 5353
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One way to a listener: in over `iface`, to the address `dst`. `surplus`: the address belongs to another interface."""
+    """One way to a listener: in over `iface`, to the address `dst`. `surplus`: the address belongs to another interface.
+
+    `through` is the id of the namespace by which packets come if the listener is in one behind it (a container), and `port` the
+    port that is then asked for at `dst`: that of the listener, or one published by address translation.
+    """
 
     iface: str
     family: str
     dst: str
     surplus: bool = False
+    through: str | None = None
+    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A question with its answer."""
+    """A question with its answer.
+
+    `routable` are those of `may` to whom the way back leads out of the interface they came in by; the others can only pretend to
+    be somebody else (`spoofable`), which is enough for one packet and no conversation.
+    """
 
     question: Question
     answer: Answer
+    routable: IntervalSet = field(default_factory=IntervalSet)
+
+    @property
+    def spoofable(self) -> IntervalSet:
+        """The sources that may get a packet through but get no answer by the interface they came in by."""
+        return self.answer.may - self.routable
 
 
 def families(listener: Listener) -> tuple[str, ...]:
@@ -93,14 +109,75 @@ def _routable(family: str, address: str, *, loopback: bool) -> bool:
 
 
 def answers(world: World, listener: Listener) -> list[Reached]:
-    """Every question about a listener with its answer."""
+    """Every question about a listener with its answer; first those of its own namespace, then those through other ones."""
     engines: dict[tuple[str, str], Engine] = {}
     out = []
     for question in questions(world, listener):
         key = (question.iface, question.family)
         if key not in engines:
             engines[key] = Engine(world, question.iface, question.family, listener.proto)
-        out.append(Reached(question, engines[key].ask(routing.number(question.dst), listener.port)))
+        answer = engines[key].ask(routing.number(question.dst), listener.port)
+        out.append(_reached(world, question, answer))
+    return out + _through_others(world, listener)
+
+
+def handed_on(world: World, listener: Listener) -> list[Reached]:
+    """Who gets through to what this host forwards, by translation, from a port of its own (a published port of a container)."""
+    out = []
+    for question in questions(world, listener):
+        link = world.link(question.iface)
+        if link is None or link.loopback:
+            continue
+        engine = Engine(world, question.iface, question.family, listener.proto, onward=True)
+        if not engine.hooks(world).tracks:
+            continue
+        answer = engine.ask(routing.number(question.dst), listener.port)
+        out.append(_reached(world, question, answer))
+    return out
+
+
+def _reached(world: World, question: Question, answer: Answer) -> Reached:
+    routable = answer.may & routing.answerable(world, question.family, question.iface)
+    return Reached(question, answer, routable)
+
+
+def _through_others(world: World, listener: Listener) -> list[Reached]:
+    """The ways to a listener in a container through the namespaces that its cables lead to: to its address, and to published ports."""
+    if world.around is None:
+        return []
+    out: list[Reached] = []
+    for link in world.namespace.links:
+        for host, _ in world.around.far_ends(world, link.name):
+            for family in families(listener):
+                for address in _own_addresses(world, listener, family, link.name):
+                    out += _through(host, world, listener, family, address)
+    return out
+
+
+def _own_addresses(world: World, listener: Listener, family: str, dev: str) -> list[str]:
+    """The addresses of an interface to which a listener answers."""
+    fixed = listener.address.removeprefix("::ffff:")
+    wildcard = listener.address in ("0.0.0.0", "::")  # noqa: S104 - the address of a listener, not a bind of ours
+    found = (a.address for a in world.namespace.addresses if a.family == family and a.dev == dev)
+    return [a for a in found if (wildcard or a == fixed) and not ip_address(a).is_link_local]
+
+
+def _through(host: World, world: World, listener: Listener, family: str, address: str) -> list[Reached]:
+    out = []
+    for link in host.namespace.links:
+        if not link.up or link.master is not None or link.loopback:
+            continue
+        engine = Engine(host, link.name, family, listener.proto, target=world)
+        answer = engine.ask(routing.number(address), listener.port)
+        ways = answer.entries or ((routing.number(address), listener.port),)
+        for dst, port in ways:
+            one = answer.only(dst, port)
+            own = any(a.dev == link.name and routing.number(a.address) == dst for a in host.namespace.addresses)
+            published = routing.text(family, dst) != address
+            surplus = published and not own
+            text = routing.text(family, dst)
+            question = Question(link.name, family, text, surplus, through=host.namespace.id, port=port)
+            out.append(_reached(host, question, one))
     return out
 
 
@@ -118,9 +195,20 @@ def to_json(listener: Listener, service: str | None, surface: str | None, reache
         "interface": question.iface,
         "family": question.family,
         "destination": question.dst,
+        **_way(question),
         "exact": answer.exact,
         "may": cidrs(question.family, answer.shown_may),
         "must": cidrs(question.family, answer.shown_must),
         "refused_by_routing": cidrs(question.family, answer.martian),
+        "routable": cidrs(question.family, reached.routable),
+        "spoofable": cidrs(question.family, reached.spoofable),
         "inexact_because": list(answer.because),
+        "forwarded_to": [
+            {"address": f.address, "port": f.port, "namespace": f.namespace, "crossed": [list(c) for c in f.crossed]}
+            for f in answer.forwarded
+        ],
     }
+
+
+def _way(question: Question) -> dict[str, object]:
+    return {} if question.through is None else {"through": question.through, "destination_port": question.port}

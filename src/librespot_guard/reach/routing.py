@@ -36,11 +36,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The route of an address: `kind` as in `snapshot.Route`, or "none"."""
+    """The route of an address: `kind` as in `snapshot.Route`, or "none"; `via` the gateway, None if it is on the link."""
 
     kind: str
     devs: tuple[str, ...] = ()
     certain: bool = True
+    via: str | None = None
 
 
 def text(family: str, address: int) -> str:
@@ -139,7 +140,7 @@ def fib(
             continue
         route = book.longest(rule.table, address, dev)
         if route is not None and route.kind != "throw":
-            return Found(route.kind, route.devs, certain)
+            return Found(route.kind, route.devs, certain, route.gateway)
     return Found("none", (), certain)
 
 
@@ -287,7 +288,9 @@ def _deliver6(world: World, iface: str, src: int, dst: int, mark: int | None) ->
     found = fib(world, "ipv6", dst, source=src, iif=iface, mark=mark, dev=iface if link_local else None)
     if found.kind in ("local", "anycast"):
         return Decision("local", "an address of this host", None, found.certain)
-    if found.kind == "unicast" and sysctl(world, "net.ipv6.conf.all.forwarding"):
+    # force_forwarding came with Linux 6.17
+    forwards = sysctl(world, "net.ipv6.conf.all.forwarding") or sysctl(world, f"net.ipv6.conf.{iface}.force_forwarding")
+    if found.kind == "unicast" and forwards:
         if src == 0 or src >> 118 == 0xFE80 >> 6:
             return Decision("drop", "a link-local or unspecified source is not forwarded", None, found.certain)
         return Decision("forward", "a route leads on", found.devs[0] if found.devs else None, found.certain)
@@ -339,3 +342,50 @@ def local_sources(world: World, family: str, iface: str, dst: int, *, mark: int 
         may += martian
         must += martian
     return Sources(IntervalSet.of(may), IntervalSet.of(must), IntervalSet.of(martian), tuple(sorted(doubts)))
+
+
+@dataclass(frozen=True, slots=True)
+class Onward:
+    """Where routing forwards packets: out of `dev` to the next hop. `may` and `must` hold the martian sources too, as in `Sources`."""
+
+    dev: str
+    hop: str
+    may: IntervalSet
+    must: IntervalSet
+
+
+def onward(world: World, family: str, iface: str, dst: int, *, mark: int | None = 0) -> list[Onward]:
+    """The ways out of this host for packets to `dst`, with the sources whose packets take them."""
+    may: dict[tuple[str, str], list[Pair]] = {}
+    must: dict[tuple[str, str], list[Pair]] = {}
+    martian: list[Pair] = []
+    for low, high in elementary(world, family):
+        decision = deliver(world, family, iface, low, dst, mark=mark)
+        if decision.martian:
+            martian.append((low, high))
+        if decision.outcome != "forward" and decision.certain:
+            continue
+        found = fib(world, family, dst, source=low, iif=iface, mark=mark)
+        for dev in found.devs:
+            way = (dev, found.via or text(family, dst))
+            may.setdefault(way, []).append((low, high))
+            if decision.outcome == "forward" and decision.certain and len(found.devs) == 1:
+                must.setdefault(way, []).append((low, high))
+    return [
+        Onward(*way, IntervalSet.of(pairs + martian), IntervalSet.of(must.get(way, []) + martian))
+        for way, pairs in may.items()
+    ]
+
+
+def answerable(world: World, family: str, iface: str) -> IntervalSet:
+    """The sources to which the way back leads out of the interface they come in by: those that need not be spoofed."""
+    link = world.link(iface)
+    if link is not None and link.loopback:
+        return IntervalSet.full(WIDTH[family])
+    pairs = []
+    for low, high in elementary(world, family):
+        local_link = family == "ipv6" and low >> 118 == 0xFE80 >> 6
+        found = fib(world, family, low, dev=iface if local_link else None)
+        if found.kind == "unicast" and iface in found.devs:
+            pairs.append((low, high))
+    return IntervalSet.of(pairs)

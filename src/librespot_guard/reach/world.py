@@ -1,6 +1,8 @@
 """One network namespace, ready for questions: its facts with its packet filter decoded and its hooks in order."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 
 from librespot_guard import firewall
 from librespot_guard.firewall.model import TABLE_DORMANT, Chain, Ruleset, Table
@@ -23,6 +25,7 @@ class World:
     doubts: tuple[str, ...] = ()
     filters: tuple[OtherFilter, ...] = ()
     _links: dict[str, Link] = field(default_factory=dict, repr=False, compare=False)
+    around: "Worlds | None" = field(default=None, repr=False, compare=False)
 
     def link(self, name: str) -> Link | None:
         """The interface of this name."""
@@ -33,7 +36,37 @@ class World:
     def doubts_about(self, iface: str, family: str) -> tuple[str, ...]:
         """Why a packet of `family` ("ipv4"/"ipv6") that comes in on `iface` may be stopped by something that is not analysed."""
         named = (f for f in self.filters if _concerns(f, iface, family))
-        return (*self.doubts, *(f"{f.kind} {f.where}: this kind of packet filter is not analysed" for f in named))
+        said = (f"{f.kind} {f.where}: this kind of packet filter is not analysed" for f in named)
+        return (*self.doubts, *said, *self._bridged(iface))
+
+    def _bridged(self, iface: str) -> Iterator[str]:
+        """Chains that frames meet inside a bridge before the IP hooks see them, or behind."""
+        link = self.link(iface)
+        if link is None or link.kind != "bridge":
+            return
+        ports = {one.name for one in self.namespace.links if one.master == iface}
+        for table in self.ruleset.tables:
+            for chain in table.chains:
+                if (
+                    chain.hook is None
+                    or table.flags & TABLE_DORMANT
+                    or not (chain.rules or chain.hook.policy == "drop")
+                ):
+                    continue
+                devices = chain.hook.devices
+                at_port = chain.hook.hook in ("ingress", "egress") and any(_hooked(devices, port) for port in ports)
+                if table.family == "bridge" or at_port:
+                    yield f"{table.family} {table.name} {chain.name}: what happens inside bridge `{iface}` is not analysed"
+
+    def behind(self, dev: str, address: str) -> "tuple[World, str] | None":
+        """The namespace of the same snapshot that answers for an address on the cables of `dev`, and its interface there."""
+        if self.around is None:
+            return None
+        wanted = ip_address(address)
+        for world, name in self.around.far_ends(self, dev):
+            if any(ip_address(a.address) == wanted for a in world.namespace.addresses):
+                return world, name
+        return None
 
     def base_chains(self, hook: str, family: str, device: str | None = None) -> list[tuple[Table, Chain]]:
         """The base chains of a hook that see packets of `family` ("ipv4"/"ipv6"), in the order in which they run.
@@ -70,15 +103,77 @@ def _hooked(devices: tuple[str, ...], device: str | None) -> bool:
     return device is not None and any(d == device or (d.endswith("*") and device.startswith(d[:-1])) for d in devices)
 
 
+class Worlds(Mapping[str, World]):
+    """Every namespace of a snapshot by its id, each made ready at first use; they know of each other by their cables.
+
+    Args:
+        snapshot: the facts.
+        rulesets: packet filters in place of the snapshot's own, by namespace id.
+    """
+
+    def __init__(self, snapshot: Snapshot, rulesets: Mapping[str, Ruleset] | None = None) -> None:
+        self.snapshot = snapshot
+        self._rulesets = dict(rulesets or {})
+        self._made: dict[str, World] = {}
+
+    def __getitem__(self, ns_id: str) -> World:
+        if ns_id not in self._made:
+            self._made[ns_id] = _make(self, self.snapshot.namespace(ns_id), self._rulesets.get(ns_id))
+        return self._made[ns_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(n.id for n in self.snapshot.namespaces)
+
+    def __len__(self) -> int:
+        return len(self.snapshot.namespaces)
+
+    def far_ends(self, here: World, dev: str) -> list[tuple[World, str]]:
+        """The interfaces of other namespaces at the ends of the cables of `dev`; through bridges, from port to port."""
+        found: list[tuple[World, str]] = []
+        seen = {(here.namespace.id, dev)}
+        todo = [(here.namespace, dev)]
+        while todo:
+            space, name = todo.pop()
+            for link in space.links:
+                if name not in (link.name, link.master):
+                    continue
+                other, far = self._other_end(space, link)
+                if other is None or far is None or (other.id, far.name) in seen:
+                    continue
+                seen.add((other.id, far.name))
+                if far.master is not None:
+                    seen.add((other.id, far.master))
+                    todo.append((other, far.master))
+                    far = next((one for one in other.links if one.name == far.master), far)
+                if other.id != here.namespace.id:
+                    found.append((self[other.id], far.name))
+        return found
+
+    def _other_end(self, space: Namespace, link: Link) -> tuple[Namespace | None, Link | None]:
+        if link.kind != "veth" or link.peer is None or link.peer_netns == "?" or not link.up:
+            return None, None
+        other = space
+        if link.peer_netns is not None:
+            try:
+                other = self.snapshot.namespace(link.peer_netns)
+            except KeyError:
+                return None, None
+        return other, next((one for one in other.links if one.index == link.peer and one.up), None)
+
+
 def world(snapshot: Snapshot, ns_id: str | None = None, *, ruleset: Ruleset | None = None) -> World:
     """The world of one namespace of a snapshot (the reader's own by default), or with another ruleset in place of its own."""
-    namespace = snapshot.home if ns_id is None else snapshot.namespace(ns_id)
+    chosen = snapshot.home.id if ns_id is None else ns_id
+    return Worlds(snapshot, {} if ruleset is None else {chosen: ruleset})[chosen]
+
+
+def _make(around: Worlds, namespace: Namespace, ruleset: Ruleset | None) -> World:
     doubts: list[str] = []
     if ruleset is None:
         if namespace.nft is None:
-            ruleset = Ruleset((), snapshot.byteorder)
+            ruleset = Ruleset((), around.snapshot.byteorder)
             doubts.append("the packet filter of this namespace could not be read")
         else:
-            ruleset = firewall.decode(namespace.nft, byteorder=snapshot.byteorder)
+            ruleset = firewall.decode(namespace.nft, byteorder=around.snapshot.byteorder)
     doubts += ruleset.incomplete
-    return World(namespace, ruleset, tuple(doubts), namespace.other_filters)
+    return World(namespace, ruleset, tuple(doubts), namespace.other_filters, around=around)

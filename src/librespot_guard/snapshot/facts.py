@@ -26,6 +26,8 @@ class Link:
     """A network interface (rtnetlink RTM_GETLINK).
 
     `arp_type` is ARPHRD_* (1 Ethernet, 772 loopback, 65534 none); `kind` is IFLA_INFO_KIND ("veth", "bridge", …).
+    `peer` is IFLA_LINK: the index of the other end of a veth cable, or of the device below a VLAN; `peer_netns` the id of the
+    namespace that index counts in: None is this one, "?" one that was not read.
     """
 
     index: int
@@ -37,6 +39,8 @@ class Link:
     master: str | None = None
     group: int = 0
     mtu: int = 1500
+    peer: int | None = None
+    peer_netns: str | None = None
 
     @property
     def loopback(self) -> bool:
@@ -192,6 +196,23 @@ class OtherFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class Relay:
+    """A program that accepts connections on a listener and makes a new one to another address (docker-proxy).
+
+    Where the packet filter does not translate the address before (Docker writes no IPv6 rules by default), whoever reaches the
+    relay reaches what is behind it, and is seen there under the relay's own address.
+    """
+
+    kind: str
+    pid: int
+    proto: str
+    address: str
+    port: int
+    to_address: str
+    to_port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Namespace:
     """One network namespace: what is on the way from its interfaces to its sockets.
 
@@ -216,6 +237,7 @@ class Namespace:
     announcements: tuple[Announcement, ...] | None = None
     mdns_unshared: bool = False
     ipv6: bool = True
+    relays: tuple[Relay, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
