@@ -4,7 +4,7 @@ The expensive part is reach: the worlds of the namespaces and the answer for eac
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import ip_address
 from typing import TypeVar
@@ -13,7 +13,8 @@ from librespot_guard import catalog, reach
 from librespot_guard.audit.sources import never_sources, own_networks
 from librespot_guard.catalog import Catalog, Flavour
 from librespot_guard.firewall.model import Ruleset
-from librespot_guard.reach import Answer, IntervalSet, Reached, World
+from librespot_guard.reach import Answer, IntervalSet, Reached, World, Worlds
+from librespot_guard.reach.intervals import WIDTH
 from librespot_guard.snapshot import Link, Listener, Namespace, Service, ServiceListener, Snapshot
 
 T = TypeVar("T")
@@ -76,6 +77,12 @@ class Exposure:
         return not self.free.may - self.answer.must
 
 
+def _anybody(reached: Reached) -> Reached:
+    """The same question, answered as if no filter stood in the way."""
+    every = IntervalSet.full(WIDTH[reached.question.family]) - reached.answer.martian
+    return replace(reached, answer=Answer(every, every, (), reached.answer.martian, every, every))
+
+
 class Context:
     """The facts, and derived values that are computed at first use and kept.
 
@@ -102,13 +109,17 @@ class Context:
         """The network namespace of a service."""
         return self.snapshot.namespace(service.netns)
 
+    @cached_property
+    def _worlds(self) -> Worlds:
+        return Worlds(self.snapshot, self.rulesets)
+
     def filter_known(self, ns_id: str) -> bool:
         """Whether the packet filter of a namespace was read."""
         return ns_id in self.rulesets or self.snapshot.namespace(ns_id).nft is not None
 
     def world(self, ns_id: str) -> World:
         """The world of a namespace, its packet filter decoded."""
-        return self._keep(("world", ns_id), lambda: reach.world(self.snapshot, ns_id, ruleset=self.rulesets.get(ns_id)))
+        return self._keep(("world", ns_id), lambda: self._worlds[ns_id])
 
     def _unfiltered(self, ns_id: str) -> World:
         """The same namespace without any packet filter."""
@@ -136,6 +147,7 @@ class Context:
             filtered, free = self._answers(service.netns, owned.listener)
             for reached, bare in zip(filtered, free, strict=True):
                 question = reached.question
+                world = self.world(question.through or service.netns)
                 link = world.link(question.iface)
                 if link is None or link.loopback:
                     continue
@@ -150,7 +162,11 @@ class Context:
         """Who gets to a listener, with the packet filter and without it; in the same order of questions."""
 
         def ask() -> tuple[list[Reached], list[Reached]]:
-            return reach.answers(self.world(ns_id), listener), reach.answers(self._unfiltered(ns_id), listener)
+            filtered = reach.answers(self.world(ns_id), listener)
+            bare = reach.answers(self._unfiltered(ns_id), listener)
+            # without the rules of the host in front there is no published port to compare with: anybody would get through
+            bare += [_anybody(r) for r in filtered if r.question.through is not None]
+            return filtered, bare
 
         return self._keep(("answers", ns_id, listener), ask)
 

@@ -13,13 +13,13 @@ from librespot_guard.reach.routing import text
 if TYPE_CHECKING:
     from librespot_guard.cli.reach import Target
     from librespot_guard.plan.proof import Claim, Proof
-    from librespot_guard.reach import IntervalSet, Reached, Trace, World
+    from librespot_guard.reach import IntervalSet, Reached, Step, Trace, World, Worlds
 
 _SHOWN = 4
 
 
 def show(
-    worlds: dict[str, World],
+    worlds: Worlds,
     entries: list[tuple[Target, Reached]],
     answers: list[dict[str, Any]],
     proof: Proof | None,
@@ -37,6 +37,8 @@ def show(
             reached.answer.shown_may,
             reached.answer.shown_must,
             question.surplus,
+            question.through,
+            question.port,
         )
         key = (*alike, len(groups)) if everything else alike
         groups.setdefault(key, []).append((target, reached, answer))
@@ -47,7 +49,9 @@ def show(
         if here != heading:
             click.echo(("" if heading is None else "\n") + click.style(here, bold=True))
             heading = here
-        _line(worlds[target.netns], target, reached, [r.question.dst for _, r, _ in group])
+        world = worlds[reached.question.through or target.netns]
+        _line(world, target, reached, [r.question.dst for _, r, _ in group])
+        _beside(answer, reached)
         if "from" in answer:
             _from_line(answer["from"])
     if proof is not None:
@@ -92,11 +96,38 @@ def _line(world: World, target: Target, reached: Reached, destinations: list[str
     if question.iface == "lo":
         return
     foreign = " (of another interface)" if question.surplus else ""
-    click.echo(f"      to {', '.join(destinations)}{foreign}; {_through(world, target, reached)}")
+    port = f" port {question.port}, which leads here" if question.port else ""
+    click.echo(f"      to {', '.join(destinations)}{foreign}{port}; {_through(world, target, reached)}")
     if not answer.exact:
         click.echo("      not exact because:")
         for reason in answer.because:
             click.echo(f"        - {reason}")
+
+
+def _beside(answer: dict[str, Any], reached: Reached) -> None:
+    """What else somebody should know about an answer: containers, spoofing, replies, standing exceptions."""
+    if reached.question.iface == "lo":
+        return
+    for end in answer["forwarded_to"]:
+        where = f"namespace {end['namespace']}" if end["namespace"] else "another host"
+        click.echo(
+            f"      forwarded to {end['address']} port {end['port']} in {where}: the input rules of this host have no say in it"
+        )
+    if answer.get("relay"):
+        click.echo(f"      {answer['relay']}")
+    family = reached.question.family
+    if reached.answer.may and answer["spoofable"] and answer["routable"]:
+        click.echo(
+            f"      with an answer only to {_who(family, reached.routable)}; the rest must pretend to be somebody else"
+        )
+    if answer.get("two_way") == [] and answer["routable"]:
+        click.echo("      one-way: no reply gets out, which is enough for a single UDP packet")
+    for entry in answer.get("standing", ()):
+        if entry["kind"] in ("stateless", "untracked"):
+            click.echo(
+                click.style("      standing exception", fg="yellow")
+                + f": {entry['table']} {entry['chain']} handle {entry['handle']}: {entry['rule']}: lets in {entry['lets_in']}"
+            )
 
 
 def _through(world: World, target: Target, reached: Reached) -> str:
@@ -104,7 +135,9 @@ def _through(world: World, target: Target, reached: Reached) -> str:
     question, answer = reached.question, reached.answer
     if not answer.may:
         stranger = {"ipv4": "203.0.113.9", "ipv6": "2001:db8::9"}[question.family]
-        packet = Packet(question.iface, stranger, question.dst, target.listener.proto, dport=target.listener.port)
+        packet = Packet(
+            question.iface, stranger, question.dst, target.listener.proto, dport=question.port or target.listener.port
+        )
         result = trace(world, packet)
         return f"kept out by {_deciding(result)}" if result.trail else "kept out by routing"
     # a stranger is more telling than a neighbour: the highest source
@@ -126,15 +159,19 @@ def _through(world: World, target: Target, reached: Reached) -> str:
     if not result.trail and result.because:
         return "whether a rule is in the way is not known"
     extra = f" (by source port {choices['sport']})" if choices.get("sport") else ""
-    if choices["dport"] != target.listener.port:
+    if choices["dport"] != (question.port or target.listener.port):
         extra += f" (sent to port {choices['dport']}, NAT leads here)"
     return (f"let through by {_deciding(result)}" if result.trail else "no packet filter is in the way") + extra
 
 
 def _deciding(result: Trace) -> str:
     """The step of each table that decided, in words."""
-    last = {step.table: step for step in result.trail}
-    return "; ".join(f"{s.table} {s.chain}: {s.rule}" for s in last.values())
+    last = {(depth, step.table): step for depth, trail in enumerate(_trails(result)) for step in trail}
+    return "; ".join(f"{s.table} {s.chain}{f' handle {s.handle}' if s.handle else ''}: {s.rule}" for s in last.values())
+
+
+def _trails(result: Trace) -> list[tuple[Step, ...]]:
+    return [result.trail, *([] if result.into is None else _trails(result.into.trace))]
 
 
 def _from_line(answer: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from librespot_guard.plan.proof import Proof
-    from librespot_guard.reach import Reached, World
+    from librespot_guard.reach import Reached, World, Worlds
     from librespot_guard.snapshot import Listener, Snapshot
 
 EPILOG = """\b
@@ -79,10 +80,13 @@ def reach(
     snapshot = common.load_snapshot(snapshot_file, ask=to is None)
     _check_interface(snapshot, iface)
     targets = [_port(snapshot, to)] if to else list(_targets(snapshot, service))
-    worlds = {ns: engine.world(snapshot, ns) for ns in {t.netns for t in targets}}
+    worlds = engine.Worlds(snapshot)
     entries: list[tuple[Target, Reached]] = []
     for target in targets:
-        found = [r for r in engine.answers(worlds[target.netns], target.listener) if iface in (None, r.question.iface)]
+        found = engine.answers(worlds[target.netns], target.listener)
+        if to:
+            found = _with_published(found, engine.handed_on(worlds[target.netns], target.listener))
+        found = [r for r in found if iface in (None, r.question.iface)]
         at = to.partition("@")[2] if to else ""
         entries += [(target, r) for r in (found if everything or at else _telling(found))]
     if source is not None:
@@ -91,7 +95,7 @@ def reach(
             for t, r in entries
             if r.question.family == f"ipv{source.version}" and (r.question.iface != "lo" or int(source) in r.answer.may)
         ]
-    answers = [_json(worlds[t.netns], t, r, str(source) if source else None) for t, r in entries]
+    answers = [_json(worlds, t, r, str(source) if source else None) for t, r in entries]
     document: dict[str, Any] = {"schema": "librespot-guard/reach/1", "answers": answers}
     proof = _prove(policy_file, snapshot)
     if proof is not None:
@@ -189,13 +193,50 @@ def _telling(found: list[Reached]) -> list[Reached]:
     return out
 
 
-def _json(world: World, target: Target, reached: Reached, source: str | None) -> dict[str, Any]:
+def _with_published(own: list[Reached], onward: list[Reached]) -> list[Reached]:
+    """Answers about a port of this host, joined with those about what it hands on from this port to a container."""
+    beyond = {r.question: r for r in onward if r.answer.may}
+    out = []
+    for reached in own:
+        more = beyond.get(reached.question)
+        out.append(
+            reached
+            if more is None
+            else replace(more, answer=reached.answer.joined(more.answer), routable=reached.routable | more.routable)
+        )
+    return out
+
+
+def _json(worlds: Worlds, target: Target, reached: Reached, source: str | None) -> dict[str, Any]:
+    from librespot_guard.reach import cidrs as cidr_list  # noqa: PLC0415
     from librespot_guard.reach.questions import to_json  # noqa: PLC0415
+    from librespot_guard.reach.replies import two_way  # noqa: PLC0415
+    from librespot_guard.reach.routing import number  # noqa: PLC0415
+    from librespot_guard.reach.standing import standing  # noqa: PLC0415
 
     out = to_json(target.listener, target.service, target.surface, reached)
+    question, engine = reached.question, reached.engine
+    world = worlds[question.through or target.netns]
+    if engine is not None:
+        port = question.port or target.listener.port
+        back, why = two_way(worlds[target.netns], world, engine, reached, target.listener.port)
+        out["two_way"], out["two_way_because"] = cidr_list(question.family, back), list(why)
+        out["standing"] = [s.to_json() for s in standing(engine, number(question.dst), port)]
+    relay = _relay(world, target.listener, question.through is None)
+    if relay is not None:
+        out["relay"] = relay
     if source is not None:
         out["from"] = _from(world, target, reached, source)
     return out
+
+
+def _relay(world: World, listener: Listener, here: bool) -> str | None:
+    """The program that takes connections to this port and passes them on, in words."""
+    for relay in world.namespace.relays if here else ():
+        if (relay.proto, relay.port) == (listener.proto, listener.port):
+            to = f"[{relay.to_address}]" if ":" in relay.to_address else relay.to_address
+            return f"{relay.kind} (pid {relay.pid}) passes it on to {to}:{relay.to_port}"
+    return None
 
 
 def _from(world: World, target: Target, reached: Reached, source: str) -> dict[str, Any]:
@@ -216,7 +257,7 @@ def _from(world: World, target: Target, reached: Reached, source: str) -> dict[s
         question.dst,
         target.listener.proto,
         sport=choices.get("sport", 40000),
-        dport=choices.get("dport", target.listener.port),
+        dport=choices.get("dport", question.port or target.listener.port),
         flags=choices.get("tcp_flags", 0x02),
     )
     return {"address": source, "reaches": reaches, "packet": packet.to_json(), **trace(world, packet).to_json()}

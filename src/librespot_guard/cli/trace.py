@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +162,7 @@ def _check_interfaces(world: World, packets: list[tuple[str, Packet]]) -> None:
 
 _VERDICTS = {
     "delivered": ("green", "DELIVERED to this host"),
-    "forwarded": ("yellow", "FORWARDED to another host"),
+    "forwarded": ("yellow", "FORWARDED"),
     "dropped": ("red", "DROPPED"),
     "rejected": ("red", "REJECTED: the sender is told so"),
     "undecided": ("magenta", "UNDECIDED"),
@@ -182,6 +183,12 @@ def _text(world: World, packet: Packet, answer: Trace) -> Iterator[str]:
     yield f"  => {click.style(words, fg=color, bold=True)}{_socket_text(packet, answer)}"
     for reason in answer.because:
         yield f"     because {reason}"
+    if answer.into is not None:
+        into = answer.into
+        port = "" if into.port is None else f" port {into.port}"
+        yield f"  in namespace {into.name or into.namespace}, by {into.iface}, to {into.destination}{port}:"
+        moved = replace(packet, iface=into.iface, dst=into.destination or packet.dst, dport=into.port or packet.dport)
+        yield from list(_text(world, moved, into.trace))[1:]
     if answer.verdict == "delivered" and packet.iface != "lo" and not world.ruleset.tables:
         yield "     there is no packet filter on this host at all"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from librespot_guard.firewall.model import Ruleset
 from librespot_guard.policy import Policy, allowed, assign
-from librespot_guard.reach import Answer, IntervalSet, Packet, Question, Trace, World, answers, cidrs, world
+from librespot_guard.reach import Answer, IntervalSet, Packet, Question, Trace, World, Worlds, answers, cidrs
 from librespot_guard.reach.interpreter import trace
 from librespot_guard.reach.routing import number, text
 from librespot_guard.snapshot import ServiceListener, Snapshot
@@ -98,26 +98,24 @@ def prove(policy: Policy, snapshot: Snapshot, *, ruleset: Ruleset | None = None,
         ruleset: the packet filter to prove it on; the snapshot's own (home namespace only) by default.
         today: the day on which expiring sources are judged.
     """
-    worlds: dict[str, World] = {}
+    worlds = Worlds(snapshot, {} if ruleset is None else {snapshot.home.id: ruleset})
     claims = []
     for assignment in assign(policy, snapshot):
         service, entry = assignment.service, assignment.entry
-        if service.netns not in worlds:
-            use = ruleset if service.netns == snapshot.home.id else None
-            worlds[service.netns] = world(snapshot, service.netns, ruleset=use)
         here = worlds[service.netns]
         for listener in service.listeners:
             sharers = _sharers(policy, snapshot, listener, service.netns)
             for reached in answers(here, listener.listener):
                 question = reached.question
+                front = worlds[question.through] if question.through else here
                 permitted = allowed(
-                    policy, entry, listener.surface, question.iface, question.family, here.namespace, today=today
+                    policy, entry, listener.surface, question.iface, question.family, front.namespace, today=today
                 )
                 for other, surface in sharers:
                     permitted |= allowed(
-                        policy, other, surface, question.iface, question.family, here.namespace, today=today
+                        policy, other, surface, question.iface, question.family, front.namespace, today=today
                     )
-                claims.append(_claim(here, service.name, listener, question, reached.answer, permitted))
+                claims.append(_claim(front, service.name, listener, question, reached.answer, permitted))
     return Proof(tuple(claims))
 
 
@@ -143,7 +141,7 @@ def _claim(
         verdict = "refuted" if sure else "undecided"
         example = _example(here, listener, question, answer, _telling(question.family, sure or excess))
         # a replayed packet decides also where the bounds do not meet
-        if example is not None and example.trace.verdict == "delivered":
+        if example is not None and example.trace.end.verdict == "delivered":
             verdict = "refuted"
     return Claim(service, listener, question, answer, permitted, excess, blocked, verdict, example)
 

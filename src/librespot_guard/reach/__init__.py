@@ -1,14 +1,16 @@
 """Who can reach what: intervals, the symbolic engine, the concrete interpreter, questions and their answers."""
 
-from librespot_guard.reach.engine import Answer, Engine, reachable
+from librespot_guard.reach.answer import Answer, Forwarded
+from librespot_guard.reach.engine import Engine, reachable
 from librespot_guard.reach.intervals import IntervalSet, cidrs, parse_cidrs
 from librespot_guard.reach.packet import Packet, Step, Trace, packet_from_json
-from librespot_guard.reach.questions import Question, Reached, answers, questions
-from librespot_guard.reach.world import World, world
+from librespot_guard.reach.questions import Question, Reached, answers, handed_on, questions
+from librespot_guard.reach.world import World, Worlds, world
 
 __all__ = [
     "Answer",
     "Engine",
+    "Forwarded",
     "IntervalSet",
     "Packet",
     "Question",
@@ -16,8 +18,10 @@ __all__ = [
     "Step",
     "Trace",
     "World",
+    "Worlds",
     "answers",
     "cidrs",
+    "handed_on",
     "packet_from_json",
     "parse_cidrs",
     "questions",

@@ -98,6 +98,8 @@ class Flow:
     untracked: bool = False
     tracked_here: bool = False
     zone: Value | None = None
+    # this host sends it: it came in by no interface
+    sent: bool = False
     changed_sets: set[tuple[str, str, str]] = field(default_factory=set)
 
     @property

@@ -77,7 +77,7 @@ def meta(world: World, flow: Flow, place: Place, key: str) -> Value | Miss:
     order = world.ruleset.byteorder
     match key:
         case "iif" | "iifname" | "iiftype" | "iifgroup" | "iifkind":
-            return _of_link(key[3:], None if place.hook == "egress" else flow.iif, order)
+            return _of_link(key[3:], None if place.hook == "egress" or flow.sent else flow.iif, order)
         case "oif" | "oifname" | "oiftype" | "oifgroup" | "oifkind":
             return _of_link(key[3:], flow.oif, order)
         case "len":

@@ -12,6 +12,7 @@ from librespot_guard.firewall.model import Chain, Table
 from librespot_guard.reach import routing
 from librespot_guard.reach._environment import Environment
 from librespot_guard.reach._hooks import CONNTRACK_PRIORITY, NAT_PRIORITIES, Hooks, effective_priority
+from librespot_guard.reach._onward import Onward, onward
 from librespot_guard.reach._region import Region, Universe, add, remove, restricted
 from librespot_guard.reach._walk import Regions, TooComplexError, Walker, merge
 from librespot_guard.reach.intervals import IntervalSet
@@ -103,7 +104,7 @@ class Passage:
         if not self.forward:
             add(self.stopped, rest)
             return
-        ways = routing.onward(world, self.family, iface, environment.dst, mark=environment.mark)
+        ways = onward(world, self.family, iface, environment.dst, mark=environment.mark)
         for way in ways:
             if crossed:
                 way = replace(way, may=way.may - sources.martian, must=way.must - sources.martian)  # noqa: PLW2901
@@ -142,7 +143,7 @@ class Passage:
         walker: Walker,
         environment: Environment,
         region: Region,
-        way: routing.Onward,
+        way: Onward,
         crossed: tuple[tuple[str, str, str], ...],
     ) -> None:
         """Forward, postrouting, egress, and in at the other end of the cable."""

@@ -5,7 +5,6 @@ not analysed), both continuations are followed: `may` is what gets through in so
 """
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 
 from librespot_guard.firewall.model import Rule, Table
@@ -17,6 +16,7 @@ from librespot_guard.reach._lower import Lowered, Lowering, Translate
 from librespot_guard.reach._passage import Arrival, Passage
 from librespot_guard.reach._region import Region, Universe, add, remove
 from librespot_guard.reach._walk import TooComplexError, Walker
+from librespot_guard.reach.answer import Answer, Forwarded
 from librespot_guard.reach.intervals import IntervalSet
 from librespot_guard.reach.world import World
 
@@ -24,85 +24,6 @@ __all__ = ["Answer", "Engine", "Forwarded", "effective_priority", "reachable"]
 
 _MOST_ENTRIES = 256
 _MOST_CANDIDATES = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Forwarded:
-    """Where packets to a port of this host end after address translation and forwarding.
-
-    `namespace` is the id of the namespace behind the cables, None for a host that is not of this snapshot; `crossed` are the
-    interfaces on the way as (namespace id, interface in, interface out).
-    """
-
-    address: str | None
-    port: int | None
-    namespace: str | None
-    crossed: tuple[tuple[str, str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Who reaches a port: `must` surely, `may` at most; `because` are the reasons if they differ.
-
-    `martian` are sources that routing refuses, whatever the filters say (the host's own addresses, 127.0.0.0/8, multicast);
-    they are in neither set. `shown_may` and `shown_must` are the same sets with those of them that the filters would let
-    through: that is what people are shown, "192.168.10.0/24" rather than that network without one address. `forwarded` says
-    where packets end that this host sends on. `passes` are the regions behind it, by destination and port on the wire.
-    """
-
-    may: IntervalSet
-    must: IntervalSet
-    because: tuple[str, ...] = ()
-    martian: IntervalSet = field(default_factory=IntervalSet)
-    shown_may: IntervalSet = field(default_factory=IntervalSet)
-    shown_must: IntervalSet = field(default_factory=IntervalSet)
-    forwarded: tuple["Forwarded", ...] = ()
-    passes: tuple[tuple[int, int, Universe, Region], ...] = ()
-    sure: dict[tuple[int, int], IntervalSet] = field(default_factory=dict)
-
-    @property
-    def exact(self) -> bool:
-        """Whether the bounds meet."""
-        return self.may == self.must
-
-    @property
-    def entries(self) -> tuple[tuple[int, int], ...]:
-        """The destinations (address, port) on the wire by which somebody may get there."""
-        return tuple(dict.fromkeys((dst, port) for dst, port, _, region in self.passes if region))
-
-    def only(self, dst: int, port: int) -> "Answer":
-        """The part of the answer that comes by one destination on the wire; bounds and reasons of the others are left out."""
-        mine = [(universe, region) for a, p, universe, region in self.passes if (a, p) == (dst, port)]
-        may = IntervalSet()
-        for universe, region in mine:
-            may |= universe.sources(region)
-        if not mine:
-            return replace(
-                self, may=IntervalSet(), must=IntervalSet(), shown_may=IntervalSet(), shown_must=IntervalSet()
-            )
-        sure = self.sure.get((dst, port), IntervalSet())
-        return replace(
-            self,
-            may=may - self.martian,
-            must=(may & sure) - self.martian,
-            shown_may=may,
-            shown_must=may & sure,
-            passes=tuple(p for p in self.passes if p[:2] == (dst, port)),
-            because=self.because if may - sure else (),
-        )
-
-    def choices(self, source: int) -> dict[str, int]:
-        """Fields of a packet of `source` that gets through: free ones ("sport", "tcp_flags", …), and "daddr" and "dport".
-
-        The destination differs from the one asked for where NAT leads from it to the listener. KeyError if the source is
-        not in `may`.
-        """
-        for dst, dport, universe, region in self.passes:
-            try:
-                return universe.choice(region, source) | {"daddr": dst, "dport": dport}
-            except KeyError:
-                continue
-        raise KeyError(source)
 
 
 class Engine:
@@ -129,7 +50,7 @@ class Engine:
     ) -> None:
         self.world, self.iface, self.family, self.proto = world, iface, family, proto
         self.target = target or world
-        self._forward = onward or self.target is not world
+        self.forwards = onward or self.target is not world
         self._lowering = Lowering(family, proto, world.ruleset.byteorder)
         self._lowered: dict[int, Lowered] = {}
         self._hooks: dict[str, Hooks] = {}
@@ -153,7 +74,7 @@ class Engine:
     def _worlds(self) -> list[World]:
         """The namespaces that packets may come through: this one, and those behind it if it is asked about forwarding."""
         found = [self.world]
-        if self._forward and self.world.around is not None:
+        if self.forwards and self.world.around is not None:
             for here in found:
                 for link in here.namespace.links:
                     for other, _ in self.world.around.far_ends(here, link.name):
@@ -165,7 +86,7 @@ class Engine:
         """The base chains of a namespace that packets of these questions can meet."""
         hooks = self.hooks(world)
         found = [*hooks.at("ingress", self.iface), *hooks.at("prerouting"), *hooks.at("input")]
-        if self._forward:
+        if self.forwards:
             found += [*hooks.at("forward"), *hooks.at("postrouting")]
             for link in world.namespace.links:
                 found += [*hooks.at("ingress", link.name), *hooks.at("egress", link.name)]
@@ -186,7 +107,7 @@ class Engine:
 
     def ask(self, dst: int, dport: int) -> Answer:
         """Who reaches `dport` at the address `dst` (a number) of the target over the interface."""
-        ways, unclear = self.hooks(self.world).orders(("prerouting", "input", *(("forward",) * self._forward)))
+        ways, unclear = self.hooks(self.world).orders(("prerouting", "input", *(("forward",) * self.forwards)))
         answer = self._ask(dst, dport, ways[0])
         if len(ways) == 1:
             return answer
@@ -252,7 +173,7 @@ class Engine:
 
     def _run(self, walkers: "_Walkers", entry: tuple[int, int]) -> Passage:
         """Send every packet to an entry."""
-        run = Passage(self.family, self.proto, self.universe, self.hooks, walkers.of, self._forward)
+        run = Passage(self.family, self.proto, self.universe, self.hooks, walkers.of, self.forwards)
         run.enter(self.world, self.iface, {Environment(*entry): self.universe.full()})
         return run
 

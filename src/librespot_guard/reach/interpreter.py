@@ -9,6 +9,7 @@ prerouting with connection tracking at priority -200 and all destination NAT at 
 source NAT at 100 and the socket, or forward and postrouting. The packet opens a flow unless its `state` says otherwise.
 """
 
+from dataclasses import replace
 from ipaddress import IPv6Address, ip_address
 
 from librespot_guard.errors import InputError
@@ -28,7 +29,7 @@ from librespot_guard.reach._concrete_rules import ACCEPT, Library, Runner
 from librespot_guard.reach._concrete_values import Choices, Undecidable, is_sure
 from librespot_guard.reach._passage import MOST_HOPS
 from librespot_guard.reach.packet import Into, Packet, Step, Trace
-from librespot_guard.reach.routing import deliver, fib
+from librespot_guard.reach.routing import deliver, fib, number
 from librespot_guard.reach.world import World
 from librespot_guard.snapshot import Link, Listener
 
@@ -49,20 +50,39 @@ def trace(world: World, packet: Packet) -> Trace:
     if link is None:
         known = ", ".join(f"`{link.name}`" for link in world.namespace.links) or "none"
         raise InputError(f"there is no interface `{packet.iface}`", hint=f"the interfaces are: {known}")
-    library = _library(world)
-    first, choices = _once(library, packet, link, ())
+    return _with_doubts(world, packet, _every_way(_library(world), packet, link, back=False))
+
+
+def answer_back(world: World, packet: Packet) -> Trace:
+    """What the filters do with a packet that this host sends: "sent" if it gets out, or dropped, rejected, undecided.
+
+    The packet's `iface` means nothing: routing tells by which it leaves.
+    """
+    family = packet.family
+    found = fib(world, family, number(packet.dst), source=number(packet.src))
+    if found.kind not in ("unicast", "local") or not found.devs:
+        return Trace("dropped", (), (f"no way back to {packet.dst} ({found.kind})",))
+    link = world.link("lo" if found.kind == "local" else found.devs[0])
+    if link is None:
+        return Trace("undecided", (), (f"the interface `{found.devs[0]}` is not known",))
+    return _every_way(_library(world), replace(packet, iface=link.name), link, back=True)
+
+
+def _every_way(library: Library, packet: Packet, link: Link, *, back: bool) -> Trace:
+    """The one end of all ways through the rules, or "undecided"."""
+    first, choices = _once(library, packet, link, (), back=back)
     runs, rules, shared = 1, choices.rules, first.trail
     while (script := choices.following()) is not None:
         if runs >= _RUNS or rules >= _RULES:
             reasons = dict.fromkeys(why for _, _, why in choices.made)
             return Trace("undecided", shared, (f"more than {runs} ways through the rules", *list(reasons)[:5]))
-        answer, choices = _once(library, packet, link, script)
+        answer, choices = _once(library, packet, link, script, back=back)
         runs, rules, shared = runs + 1, rules + choices.rules, _common(shared, answer.trail)
         if _ending(answer) != _ending(first) or answer.verdict == "undecided":
             # the last choice of the script is the one that made the difference
             because = dict.fromkeys((choices.made[len(script) - 1][2], *first.because, *answer.because))
             return Trace("undecided", shared, tuple(because))
-    return _with_doubts(world, packet, first)
+    return first
 
 
 def _ending(answer: Trace) -> tuple[object, ...]:
@@ -100,12 +120,17 @@ def _common(one: tuple[Step, ...], other: tuple[Step, ...]) -> tuple[Step, ...]:
     return tuple(out)
 
 
-def _once(library: Library, packet: Packet, link: Link, script: tuple[int, ...]) -> tuple[Trace, Choices]:
+def _once(
+    library: Library, packet: Packet, link: Link, script: tuple[int, ...], *, back: bool
+) -> tuple[Trace, Choices]:
     """One way through the rules."""
     choices = Choices(script)
-    journey = _Journey(library, flow(library.world, packet, link), choices)
+    current = flow(library.world, packet, link)
+    if back:
+        current.sent, current.oif = True, link
+    journey = _Journey(library, current, choices)
     try:
-        return journey.travel(), choices
+        return (journey.leave() if back else journey.travel()), choices
     except Undecidable as doubt:
         return Trace("undecided", tuple(journey.trail), (str(doubt),)), choices
 
@@ -122,7 +147,7 @@ class _Journey:
         self._translates = any(
             c.hook and c.hook.kind == "nat" for h in hooks for _, c in self.world.base_chains(h, current.family)
         )
-        if current.iif.loopback:
+        if current.iif.loopback and not current.sent:
             # what arrives on lo was sent by this host: tracked and translated on its way out (skb keeps its connection)
             self._track()
             if current.connection is not None and current.connection.fresh:
@@ -156,6 +181,15 @@ class _Journey:
         if stopped or dev is None:
             return self._end(stopped or "forwarded")
         return Trace("forwarded", tuple(self.trail), into=self._into(dev, hop))
+
+    def leave(self) -> Trace:
+        """Out of this host: output, postrouting, egress of the interface. Replies are not translated by rules again."""
+        family = self.flow.family
+        self._track()
+        stopped = self._hook("output", self.world.base_chains("output", family))
+        stopped = stopped or self._hook("postrouting", self.world.base_chains("postrouting", family))
+        stopped = stopped or self._hook("egress", self.world.base_chains("egress", family, self.flow.iif.name))
+        return Trace(stopped or "sent", tuple(self.trail))
 
     def _into(self, dev: str, hop: str) -> Into | None:
         """On into the namespace at the other end of the cable, if it is known."""

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from librespot_guard.reach import routing
-from librespot_guard.reach.engine import Answer, Engine
+from librespot_guard.reach._onward import answerable
+from librespot_guard.reach.answer import Answer
+from librespot_guard.reach.engine import Engine
 from librespot_guard.reach.intervals import IntervalSet, cidrs
 from librespot_guard.reach.world import World
 from librespot_guard.snapshot import Listener
@@ -38,12 +40,14 @@ class Reached:
     """A question with its answer.
 
     `routable` are those of `may` to whom the way back leads out of the interface they came in by; the others can only pretend to
-    be somebody else (`spoofable`), which is enough for one packet and no conversation.
+    be somebody else (`spoofable`), which is enough for one packet and no conversation. `engine` is the one that was asked.
     """
 
     question: Question
     answer: Answer
     routable: IntervalSet = field(default_factory=IntervalSet)
+    engine: Engine | None = None
+    proto: str = "tcp"
 
     @property
     def spoofable(self) -> IntervalSet:
@@ -117,7 +121,7 @@ def answers(world: World, listener: Listener) -> list[Reached]:
         if key not in engines:
             engines[key] = Engine(world, question.iface, question.family, listener.proto)
         answer = engines[key].ask(routing.number(question.dst), listener.port)
-        out.append(_reached(world, question, answer))
+        out.append(_reached(engines[key], question, answer))
     return out + _through_others(world, listener)
 
 
@@ -132,13 +136,13 @@ def handed_on(world: World, listener: Listener) -> list[Reached]:
         if not engine.hooks(world).tracks:
             continue
         answer = engine.ask(routing.number(question.dst), listener.port)
-        out.append(_reached(world, question, answer))
+        out.append(_reached(engine, question, answer))
     return out
 
 
-def _reached(world: World, question: Question, answer: Answer) -> Reached:
-    routable = answer.may & routing.answerable(world, question.family, question.iface)
-    return Reached(question, answer, routable)
+def _reached(engine: Engine, question: Question, answer: Answer) -> Reached:
+    routable = answer.may & answerable(engine.world, question.family, question.iface)
+    return Reached(question, answer, routable, engine, engine.proto)
 
 
 def _through_others(world: World, listener: Listener) -> list[Reached]:
@@ -177,7 +181,7 @@ def _through(host: World, world: World, listener: Listener, family: str, address
             surplus = published and not own
             text = routing.text(family, dst)
             question = Question(link.name, family, text, surplus, through=host.namespace.id, port=port)
-            out.append(_reached(host, question, one))
+            out.append(_reached(engine, question, one))
     return out
 
 

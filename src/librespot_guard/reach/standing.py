@@ -1,0 +1,127 @@
+"""Standing exceptions: rules that let packets in which open no new flow, and rules that anybody can fit by choosing a source port.
+
+An answer of `reach` is about new flows. Beside it stand the rules that accept what conntrack calls established, related or
+untracked, rules that take packets out of tracking, and the stateless imitation of "established": accepting whatever comes from
+port 53 or 443, which any sender can choose (`nmap --source-port`).
+"""
+
+from dataclasses import dataclass
+
+from librespot_guard.firewall import rule_text
+from librespot_guard.firewall.model import Rule, Table
+from librespot_guard.reach._environment import Environment, Reader
+from librespot_guard.reach._hooks import cone
+from librespot_guard.reach._lower import Branch, Decide, Lowered, Test, Translate, Untrack
+from librespot_guard.reach.engine import Engine
+
+_STATES = {"established": 2, "related": 4, "untracked": 64}  # NF_CT_STATE_BIT
+_NEW = 8
+_WORDS = {
+    "established": "replies in flows that this host or an earlier rule let begin",
+    "related": "flows that a tracked one announces (helpers such as FTP or SIP) and ICMP errors",
+    "untracked": "packets that a notrack rule took out of tracking, whoever sends them",
+    "notrack": "nothing by itself, but conntrack does not see these packets: rules on ct state do not apply to them",
+    "stateless": "anybody who chooses the source port or the TCP flags that it asks for",
+}
+# what a sender chooses freely, and no more of an identity than a source port
+_CHOSEN = {"sport", "tcp_flags"}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One exception: its `kind` (a key of the words above), the rule by its identity and text, and what it lets in."""
+
+    kind: str
+    table: str
+    chain: str
+    handle: int
+    rule: str
+    lets_in: str
+
+    def to_json(self) -> dict[str, object]:
+        """One entry of `standing`."""
+        return {
+            "kind": self.kind,
+            "table": self.table,
+            "chain": self.chain,
+            "handle": self.handle,
+            "rule": self.rule,
+            "lets_in": self.lets_in,
+        }
+
+
+def standing(engine: Engine, dst: int, dport: int) -> tuple[Standing, ...]:
+    """The exceptions on the way of packets to (dst, dport) over the engine's interface, each rule once for each kind."""
+    hooks = engine.hooks(engine.world)
+    chains = [*hooks.at("prerouting"), *hooks.at("input"), *(hooks.at("forward") if engine.forwards else ())]
+    places = {
+        id(rule): (table, chain.name)
+        for table in engine.world.ruleset.tables
+        for chain in table.chains
+        for rule in chain.rules
+    }
+    out: dict[Standing, None] = {}
+    for lowered in cone(chains, engine.lowered):
+        table, chain = places[id(lowered.rule)]
+        for kind in _kinds(engine, lowered, dst, dport):
+            out[_named(kind, table, chain, lowered.rule)] = None
+    return tuple(out)
+
+
+def _named(kind: str, table: Table, chain: str, rule: Rule) -> Standing:
+    return Standing(kind, f"{table.family} {table.name}", chain, rule.handle, rule_text(rule), _WORDS[kind])
+
+
+def _kinds(engine: Engine, lowered: Lowered, dst: int, dport: int) -> list[str]:
+    if any(isinstance(op, Untrack) for op in lowered.ops):
+        return ["notrack"] if _applies(engine, lowered, dst, dport) else []
+    if not _accepts(lowered) or not _applies(engine, lowered, dst, dport):
+        return []
+    tests = [condition for op in lowered.ops if isinstance(op, Test) and not op.inverted for condition in op.any_of]
+    found = []
+    states = [values for c in tests for name, values in c.sets.items() if name.partition("@")[0] == "ct_state"]
+    if states:
+        found = [kind for kind, bit in _STATES.items() if all(bit in values for values in states)]
+        if all(
+            _NEW in values for values in states
+        ):  # it lets new flows in as well, which is what the answer itself tells
+            found = [kind for kind in found if kind == "untracked"]
+        return found
+    read = {name.partition("@")[0] for c in tests for name in c.sets}
+    return ["stateless"] if read & _CHOSEN and not read & {"saddr", "ether_src"} else []
+
+
+def _accepts(lowered: Lowered) -> bool:
+    for op in lowered.ops:
+        if isinstance(op, Decide) and op.verdict.kind == "accept":
+            return True
+        if isinstance(op, Branch):
+            data = [*(d for _, d in op.entries.entries), op.entries.otherwise]
+            return any(getattr(d, "kind", "") == "accept" for d in data)
+        if isinstance(op, Decide | Translate):
+            return False
+    return False
+
+
+def _applies(engine: Engine, lowered: Lowered, dst: int, dport: int) -> bool:
+    """Whether the rule can match a packet to this destination over this interface, whatever its state."""
+    reader = Reader(
+        engine.world,
+        engine.iface,
+        engine.family,
+        engine.proto,
+        Environment(dst, dport, ct="new"),
+        engine.universe,
+        lowered.maps,
+    )
+    for op in lowered.ops:
+        if not isinstance(op, Test):
+            continue
+        known = [c for c in op.any_of if "ct_state" not in {name.partition("@")[0] for name in c.sets}]
+        if len(known) != len(op.any_of):
+            continue
+        holds = [reader.holds(c) for c in known]
+        sure = any(h == (None, None, None) for h in holds)
+        if (op.inverted and sure) or (not op.inverted and all(h is None for h in holds)):
+            return False
+    return True
