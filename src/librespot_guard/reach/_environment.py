@@ -16,7 +16,8 @@ _NUMBERS = {"tcp": 6, "udp": 17}
 # what the kernel keeps beside the packet, so that no rewrite of its bytes changes it
 _BESIDE = ("iif", "iifname", "iiftype", "iifgroup", "oif", "oifname", "oiftype", "oifgroup", "mark", "nfproto")
 # NF_CT_STATE_BIT and friends, include/uapi/linux/netfilter/nf_conntrack_common.h
-_CT_STATE = {"none": 1, "new": 8, "untracked": 64}
+_CT_STATE = {"none": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
+_FLOWING = ("established", "related")
 _STATUS_DST_NAT = 0x20
 # RTN_* of linux/rtnetlink.h, the values of `fib … type`
 _ROUTE_TYPES = {"none": 0, "unicast": 1, "local": 2, "broadcast": 3, "anycast": 4, "multicast": 5, "blackhole": 6,
@@ -29,7 +30,7 @@ _FIB_SADDR, _FIB_DADDR, _FIB_MARK, _FIB_IIF, _FIB_OIF, _FIB_PRESENT = (1 << i fo
 class Environment:
     """What the rules so far made of a packet: its destination after NAT (None: not a constant), marks, tracking.
 
-    `ct` is "none" (before conntrack), "new" or "untracked"; `tainted` after a rewrite that is not followed. `oif` is the interface
+    `ct` is "none" (before conntrack), "new", "established", "related" or "untracked"; `tainted` after a rewrite that is not followed. `oif` is the interface
     by which a forwarded packet leaves, `egress` whether it is there already. `masked` says that the source was translated, to
     `source` if that is a constant.
     """
@@ -75,7 +76,9 @@ class Reader:
         if name == UNKNOWN:
             return "unknown"
         if name == "ct" or name.startswith("ct_"):
-            if name != "ct_state" and env.ct != "new":
+            if env.ct in _FLOWING and name not in ("ct", "ct_state"):
+                return "unknown"
+            if name != "ct_state" and env.ct != "new" and env.ct not in _FLOWING:
                 return "broken"
             return "known" if name == "ct" or self._known(name) is not None else "unknown"
         if name.startswith("socket:"):

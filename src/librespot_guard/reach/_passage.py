@@ -159,8 +159,7 @@ class Passage:
         current = {replace(e, egress=True): r for e, r in current.items()}
         for table, chain in hooks.at("egress", way.dev):
             current = self._base(walker, table, chain, current)
-        if link.kind == "bridge":
-            self.doubts |= dict.fromkeys(d for d in world.doubts_about(way.dev, self.family) if d not in world.doubts)
+        self.doubts |= dict.fromkeys(world.doubts_leaving(way.dev))
         current = {e: r for e, r in current.items() if r}
         passed = (*crossed, (world.namespace.id, walker.iface, way.dev))
         beyond = world.behind(way.dev, way.hop)

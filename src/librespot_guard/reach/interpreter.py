@@ -180,6 +180,8 @@ class _Journey:
         stopped = stopped or self._hook("egress", self.world.base_chains("egress", family, dev))
         if stopped or dev is None:
             return self._end(stopped or "forwarded")
+        if doubts := self.world.doubts_leaving(dev):
+            return Trace("undecided", tuple(self.trail), doubts)
         return Trace("forwarded", tuple(self.trail), into=self._into(dev, hop))
 
     def leave(self) -> Trace:

@@ -5,17 +5,16 @@ untracked, rules that take packets out of tracking, and the stateless imitation 
 port 53 or 443, which any sender can choose (`nmap --source-port`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from librespot_guard.firewall import rule_text
 from librespot_guard.firewall.model import Rule, Table
 from librespot_guard.reach._environment import Environment, Reader
-from librespot_guard.reach._hooks import cone
-from librespot_guard.reach._lower import Branch, Decide, Lowered, Test, Translate, Untrack
+from librespot_guard.reach._hooks import cone, reads
+from librespot_guard.reach._lower import Branch, Decide, Lowered, Need, Test, Translate, Untrack
 from librespot_guard.reach.engine import Engine
 
-_STATES = {"established": 2, "related": 4, "untracked": 64}  # NF_CT_STATE_BIT
-_NEW = 8
+_STATES = ("established", "related", "untracked")
 _WORDS = {
     "established": "replies in flows that this host or an earlier rule let begin",
     "related": "flows that a tracked one announces (helpers such as FTP or SIP) and ICMP errors",
@@ -73,22 +72,19 @@ def _named(kind: str, table: Table, chain: str, rule: Rule) -> Standing:
 
 
 def _kinds(engine: Engine, lowered: Lowered, dst: int, dport: int) -> list[str]:
+    here = Environment(dst, dport, ct="new")
     if any(isinstance(op, Untrack) for op in lowered.ops):
-        return ["notrack"] if _applies(engine, lowered, dst, dport) else []
-    if not _accepts(lowered) or not _applies(engine, lowered, dst, dport):
+        return ["notrack"] if _applies(engine, lowered, replace(here, ct="none")) else []
+    if not _accepts(lowered):
         return []
-    tests = [condition for op in lowered.ops if isinstance(op, Test) and not op.inverted for condition in op.any_of]
-    found = []
-    states = [values for c in tests for name, values in c.sets.items() if name.partition("@")[0] == "ct_state"]
-    if states:
-        found = [kind for kind, bit in _STATES.items() if all(bit in values for values in states)]
-        if all(
-            _NEW in values for values in states
-        ):  # it lets new flows in as well, which is what the answer itself tells
-            found = [kind for kind in found if kind == "untracked"]
-        return found
-    read = {name.partition("@")[0] for c in tests for name in c.sets}
-    return ["stateless"] if read & _CHOSEN and not read & {"saddr", "ether_src"} else []
+    names = {name.partition("@")[0] for name, _ in reads(lowered)}
+    if "ct_state" in names:
+        new = _applies(engine, lowered, here)
+        # what lets new flows in as well is told by the answer itself
+        return [kind for kind in _STATES if not new and _applies(engine, lowered, replace(here, ct=kind))]
+    if names & _CHOSEN and not names & {"saddr", "ether_src"} and _applies(engine, lowered, here):
+        return ["stateless"]
+    return []
 
 
 def _accepts(lowered: Lowered) -> bool:
@@ -103,24 +99,15 @@ def _accepts(lowered: Lowered) -> bool:
     return False
 
 
-def _applies(engine: Engine, lowered: Lowered, dst: int, dport: int) -> bool:
-    """Whether the rule can match a packet to this destination over this interface, whatever its state."""
-    reader = Reader(
-        engine.world,
-        engine.iface,
-        engine.family,
-        engine.proto,
-        Environment(dst, dport, ct="new"),
-        engine.universe,
-        lowered.maps,
-    )
+def _applies(engine: Engine, lowered: Lowered, environment: Environment) -> bool:
+    """Whether the rule can match a packet in this state that comes in over the engine's interface."""
+    reader = Reader(engine.world, engine.iface, engine.family, engine.proto, environment, engine.universe, lowered.maps)
     for op in lowered.ops:
+        if isinstance(op, Need) and reader.state(op.field) == "broken":
+            return False
         if not isinstance(op, Test):
             continue
-        known = [c for c in op.any_of if "ct_state" not in {name.partition("@")[0] for name in c.sets}]
-        if len(known) != len(op.any_of):
-            continue
-        holds = [reader.holds(c) for c in known]
+        holds = [reader.holds(c) for c in op.any_of]
         sure = any(h == (None, None, None) for h in holds)
         if (op.inverted and sure) or (not op.inverted and all(h is None for h in holds)):
             return False

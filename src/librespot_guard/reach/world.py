@@ -39,6 +39,18 @@ class World:
         said = (f"{f.kind} {f.where}: this kind of packet filter is not analysed" for f in named)
         return (*self.doubts, *said, *self._bridged(iface))
 
+    def doubts_leaving(self, dev: str) -> tuple[str, ...]:
+        """Why a packet that leaves by `dev` may be stopped on its way out by something that is not analysed.
+
+        br_netfilter is none of it: it leaves alone what did not come in by a bridge (br_nf_post_routing).
+        """
+        tc = (
+            f"tc {f.where}: this kind of packet filter is not analysed"
+            for f in self.filters
+            if f.kind == "tc" and f.where == dev
+        )
+        return (*tc, *self._bridged(dev))
+
     def _bridged(self, iface: str) -> Iterator[str]:
         """Chains that frames meet inside a bridge before the IP hooks see them, or behind."""
         link = self.link(iface)
