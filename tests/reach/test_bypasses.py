@@ -6,6 +6,7 @@ and it must be what the row says. What is no property of packets (11 to 14, 19, 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ class Row:
     name: str
     rules: str
     open: bool
-    packet: dict[str, object] = field(default_factory=dict)
+    packet: dict[str, Any] = field(default_factory=dict)
     to: str = "host"
     box: str = ""
     sysctls: dict[str, int] = field(default_factory=dict)

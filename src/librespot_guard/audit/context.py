@@ -26,7 +26,8 @@ class Exposure:
 
     `answer` is what the packet filter and the routing let through, `free` what routing alone would let through,
     `own` the networks of the interface itself, `elsewhere` those of the other interfaces: who takes such an address as
-    its source gets no answer here, so that no TCP connection comes about.
+    its source gets no answer here, so that no TCP connection comes about. `through` is the namespace of the host in front of a
+    container, and `port` the port that is asked for there.
     """
 
     service: Service
@@ -38,6 +39,8 @@ class Exposure:
     free: Answer
     own: IntervalSet
     elsewhere: IntervalSet
+    through: str | None = None
+    port: int | None = None
 
     @property
     def answered(self) -> IntervalSet:
@@ -155,7 +158,17 @@ class Context:
                 others = (other.name for other in world.namespace.links if other.name != question.iface)
                 elsewhere = own_networks(world.namespace, others, question.family) - own
                 yield Exposure(
-                    service, owned, link, question.family, question.dst, reached.answer, bare.answer, own, elsewhere
+                    service,
+                    owned,
+                    link,
+                    question.family,
+                    question.dst,
+                    reached.answer,
+                    bare.answer,
+                    own,
+                    elsewhere,
+                    question.through,
+                    question.port,
                 )
 
     def _answers(self, ns_id: str, listener: Listener) -> tuple[list[Reached], list[Reached]]:

@@ -51,7 +51,7 @@ def show(
             heading = here
         world = worlds[reached.question.through or target.netns]
         _line(world, target, reached, [r.question.dst for _, r, _ in group])
-        _beside(answer, reached)
+        _beside(answer, reached, worlds)
         if "from" in answer:
             _from_line(answer["from"])
     if proof is not None:
@@ -97,6 +97,8 @@ def _line(world: World, target: Target, reached: Reached, destinations: list[str
         return
     foreign = " (of another interface)" if question.surplus else ""
     port = f" port {question.port}, which leads here" if question.port else ""
+    if question.through is None and not world.namespace.home:
+        foreign += f" (inside {_space(world)})"
     click.echo(f"      to {', '.join(destinations)}{foreign}{port}; {_through(world, target, reached)}")
     if not answer.exact:
         click.echo("      not exact because:")
@@ -104,12 +106,16 @@ def _line(world: World, target: Target, reached: Reached, destinations: list[str
             click.echo(f"        - {reason}")
 
 
-def _beside(answer: dict[str, Any], reached: Reached) -> None:
+def _space(world: World) -> str:
+    return f"network namespace {world.namespace.name or world.namespace.id}"
+
+
+def _beside(answer: dict[str, Any], reached: Reached, worlds: Worlds) -> None:
     """What else somebody should know about an answer: containers, spoofing, replies, standing exceptions."""
     if reached.question.iface == "lo":
         return
     for end in answer["forwarded_to"]:
-        where = f"namespace {end['namespace']}" if end["namespace"] else "another host"
+        where = "another host" if end["namespace"] is None else _space(worlds[end["namespace"]])
         click.echo(
             f"      forwarded to {end['address']} port {end['port']} in {where}: the input rules of this host have no say in it"
         )
@@ -118,7 +124,7 @@ def _beside(answer: dict[str, Any], reached: Reached) -> None:
     family = reached.question.family
     if reached.answer.may and answer["spoofable"] and answer["routable"]:
         click.echo(
-            f"      with an answer only to {_who(family, reached.routable)}; the rest must pretend to be somebody else"
+            f"      with an answer only to {_who(family, reached.shown_routable)}; the rest must pretend to be somebody else"
         )
     if answer.get("two_way") == [] and answer["routable"]:
         click.echo("      one-way: no reply gets out, which is enough for a single UDP packet")

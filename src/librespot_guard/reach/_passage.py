@@ -94,9 +94,9 @@ class Passage:
         walker.reasons.update(sources.doubts)
         if not crossed:
             self.martian |= sources.martian
-            ends = sources
-        else:
-            ends = replace(sources, may=sources.may - sources.martian, must=sources.must - sources.martian)
+        # what the first host refuses as a sender is taken out of the answer in the end; a later one may refuse others
+        refused = sources.martian - self.martian
+        ends = replace(sources, may=sources.may - refused, must=sources.must - refused)
         going = restricted(region, self.universe.slots(ends.may), None)
         rest = dict(region)
         remove(rest, restricted(region, self.universe.slots(ends.must), None))
@@ -107,7 +107,7 @@ class Passage:
         ways = onward(world, self.family, iface, environment.dst, mark=environment.mark)
         for way in ways:
             if crossed:
-                way = replace(way, may=way.may - sources.martian, must=way.must - sources.martian)  # noqa: PLW2901
+                way = replace(way, may=way.may - refused, must=way.must - refused)  # noqa: PLW2901
             remove(rest, restricted(region, self.universe.slots(way.must), None))
             self._send(walker, environment, restricted(region, self.universe.slots(way.may), None), way, crossed)
         add(self.stopped, rest)

@@ -50,6 +50,14 @@ class Reached:
     proto: str = "tcp"
 
     @property
+    def shown_routable(self) -> IntervalSet:
+        """`routable` as people are shown it: with what routing refuses in the midst of it (see `Answer`)."""
+        if not self.routable:
+            return self.routable
+        edges = IntervalSet.of([(self.routable.lowest(), self.routable.pairs[-1][1])])
+        return self.routable | (self.answer.martian & self.answer.shown_may & edges)
+
+    @property
     def spoofable(self) -> IntervalSet:
         """The sources that may get a packet through but get no answer by the interface they came in by."""
         return self.answer.may - self.routable
@@ -153,9 +161,18 @@ def _through_others(world: World, listener: Listener) -> list[Reached]:
     for link in world.namespace.links:
         for host, _ in world.around.far_ends(world, link.name):
             for family in families(listener):
+                if not _forwards(host, family):
+                    continue
                 for address in _own_addresses(world, listener, family, link.name):
                     out += _through(host, world, listener, family, address)
     return out
+
+
+def _forwards(host: World, family: str) -> bool:
+    """Whether a namespace passes anything on, by any of its interfaces."""
+    key = "net.ipv4.conf." if family == "ipv4" else "net.ipv6.conf."
+    switches = [v for k, v in host.namespace.sysctls.items() if k.startswith(key) and k.endswith("forwarding")]
+    return any(v not in ("", "0") for v in (*switches, host.namespace.sysctls.get("net.ipv4.ip_forward", "0")))
 
 
 def _own_addresses(world: World, listener: Listener, family: str, dev: str) -> list[str]:
@@ -204,8 +221,10 @@ def to_json(listener: Listener, service: str | None, surface: str | None, reache
         "may": cidrs(question.family, answer.shown_may),
         "must": cidrs(question.family, answer.shown_must),
         "refused_by_routing": cidrs(question.family, answer.martian),
-        "routable": cidrs(question.family, reached.routable),
-        "spoofable": cidrs(question.family, reached.spoofable),
+        "routable": cidrs(question.family, reached.shown_routable),
+        "spoofable": cidrs(
+            question.family, answer.shown_may - reached.shown_routable if reached.spoofable else reached.spoofable
+        ),
         "inexact_because": list(answer.because),
         "forwarded_to": [
             {"address": f.address, "port": f.port, "namespace": f.namespace, "crossed": [list(c) for c in f.crossed]}
