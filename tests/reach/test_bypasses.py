@@ -13,9 +13,10 @@ import pytest
 from librespot_guard.reach import Engine, Worlds
 from librespot_guard.reach.interpreter import trace
 from librespot_guard.reach.packet import Packet
+from librespot_guard.reach.replies import two_way
 from librespot_guard.reach.routing import number
 from librespot_guard.reach.standing import standing
-from reach.places import PORT, STRANGER, Place, ask, listener, place
+from reach.places import NEIGHBOUR, PORT, STRANGER, Place, ask, listener, place
 
 pytestmark = pytest.mark.kernel
 
@@ -296,3 +297,78 @@ def test_equal_priorities_that_matter_are_a_bound(stage: Place) -> None:
     assert not answer.exact
     assert any(reason.startswith("order-dependent") for reason in answer.because)
     assert followed.verdict == "undecided"
+
+
+DOCKER = (
+    "iptables-nft -t nat -N DOCKER",
+    "iptables-nft -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER",
+    "iptables-nft -t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE",
+    "iptables-nft -t nat -A DOCKER -i docker0 -j RETURN",
+    f"iptables-nft -t nat -A DOCKER ! -i docker0 -p udp -m udp --dport {PORT} -j DNAT --to-destination 172.17.0.2:80",
+    "iptables-nft -P FORWARD DROP",
+    "iptables-nft -N DOCKER",
+    "iptables-nft -N DOCKER-USER",
+    "iptables-nft -A FORWARD -j DOCKER-USER",
+    "iptables-nft -A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+    "iptables-nft -A FORWARD -o docker0 -j DOCKER",
+    "iptables-nft -A FORWARD -i docker0 ! -o docker0 -j ACCEPT",
+    "iptables-nft -A DOCKER -d 172.17.0.2/32 ! -i docker0 -o docker0 -p udp -m udp --dport 80 -j ACCEPT",
+)
+
+
+@pytest.mark.parametrize(
+    ("user", "through"), [("", True), ("iptables-nft -I DOCKER-USER -i eth0 ! -s 192.168.10.0/24 -j DROP", False)]
+)
+def test_the_rules_that_docker_writes(stage: Place, user: str, through: bool) -> None:
+    """Docker's iptables rules, xt matches and all: the interpreter follows a packet into the container as the kernel does.
+
+    The engine is never on the wrong side of it: what the kernel lets through is in `may`, what it drops is not in `must`.
+    """
+    stage.load(DROP_INPUT)
+    stage.load("", "box")
+    for command in (*DOCKER, *((user,) if user else ())):
+        done = stage.host.run(command.split())
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+    worlds = stage.worlds()
+    packet = stage.packet()
+
+    kernel = stage.arrives(packet, "box")
+    followed = trace(worlds[next(iter(worlds))], packet)
+    said = says(worlds, packet, "box", 80)
+
+    assert kernel == through
+    assert followed.end.verdict in ("undecided", "delivered" if through else "dropped"), followed
+    assert followed.end.verdict != "undecided", followed.end.because
+    assert said.startswith("undecided") or said == ("yes" if through else "no")
+
+
+def test_a_reply_that_is_dropped_makes_it_one_way(stage: Place) -> None:
+    """Sources whose reply the output chain drops are not in `two_way`; the others are."""
+    stage.load(
+        HOME + "table inet o { chain o { type filter hook output priority 0; ip daddr 192.168.10.128/25 drop } }"
+    )
+    worlds = stage.worlds()
+    host = worlds[next(iter(worlds))]
+    reached = ask(host)["eth0", "192.168.10.2", ""]
+    assert reached.engine is not None
+    back, because = two_way(host, host, reached.engine, reached, PORT)
+
+    assert not because
+    assert number("192.168.10.9") in back
+    assert number("192.168.10.200") in reached.routable - back
+
+
+def test_replies_of_a_container_pass_the_host_in_front(stage: Place) -> None:
+    """The reply of a container needs the forward chain's leave for established flows."""
+    answers = {}
+    for leave in ("ct state established,related accept\n", "\n"):
+        stage.load(published().replace("ct state established,related accept\n", leave))
+        worlds = stage.worlds()
+        ids = list(worlds)
+        host, box = worlds[ids[0]], worlds[ids[1]]
+        reached = ask(box, listener(port=80))["eth0", "192.168.10.2", "through"]
+        assert reached.engine is not None
+        answers[leave] = two_way(box, host, reached.engine, reached, 80)[0]
+
+    assert number(NEIGHBOUR) in answers["ct state established,related accept\n"]
+    assert not answers["\n"]

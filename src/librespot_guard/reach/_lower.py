@@ -77,10 +77,14 @@ class Translate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rewrite:
-    """The packet's own bytes change in a way that is not followed."""
+    """The packet's own bytes change in a way that is not followed; `moves` if that may be to another destination."""
 
     reason: str
+    moves: bool = False
 
+
+# xt targets that send packets elsewhere
+_MOVING = frozenset(("DNAT", "REDIRECT", "NETMAP", "TPROXY", "DNPT"))
 
 Op = Need | Test | Maybe | Decide | Branch | Assign | Untrack | Translate | Rewrite
 
@@ -195,7 +199,10 @@ class Lowering:
             case fw.Xt(kind, name, _, _):
                 ops.append(Maybe(f"the xt {kind} `{name}` is not analysed"))
                 if kind == "target":
-                    ops += [Rewrite(f"the xt target `{name}` is not analysed"), Decide(fw.Verdict("unknown"))]
+                    ops += [
+                        Rewrite(f"the xt target `{name}` is not analysed", name in _MOVING),
+                        Decide(fw.Verdict("unknown")),
+                    ]
             case fw.Unknown(name, _, terminal, writes):
                 ops.append(Maybe(f"the expression `{name}` is not analysed"))
                 for slot in writes:

@@ -49,7 +49,16 @@ def answerable(world: World, family: str, iface: str) -> IntervalSet:
     for low, high in routing.elementary(world, family):
         local_link = family == "ipv6" and low >> 118 == 0xFE80 >> 6
         found = routing.fib(world, family, low, dev=iface if local_link else None)
-        # the broadcast address of the link is nobody's, but it lies in the midst of those who are on it
-        if found.kind in ("unicast", "broadcast") and iface in found.devs:
+        if found.kind == "unicast" and iface in found.devs:
             pairs.append((low, high))
     return IntervalSet.of(pairs)
+
+
+def broadcasts(world: World, family: str) -> IntervalSet:
+    """The broadcast addresses of the host's links: nobody's, but in the midst of those who are on the link."""
+    found = (
+        (low, high)
+        for low, high in routing.elementary(world, family)
+        if routing.fib(world, family, low).kind == "broadcast"
+    )
+    return IntervalSet.of(found)

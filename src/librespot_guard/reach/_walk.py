@@ -146,6 +146,8 @@ class Walker:
             return replace(where, ct="untracked") if where.ct == "none" else where
         if isinstance(op, Rewrite):
             self._doubt(op.reason)
+            if op.moves:
+                return replace(where, tainted=True, dst=None, dport=None)
             return replace(where, tainted=True)
         number = reader.constant(op.value)
         if number is not None and self.world.ruleset.byteorder == "little":

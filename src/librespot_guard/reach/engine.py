@@ -12,7 +12,7 @@ from librespot_guard.reach import _fields as fields
 from librespot_guard.reach import routing
 from librespot_guard.reach._environment import Environment
 from librespot_guard.reach._hooks import Hooks, Placed, cone, effective_priority, reads
-from librespot_guard.reach._lower import Lowered, Lowering, Translate
+from librespot_guard.reach._lower import Lowered, Lowering, Op, Rewrite, Translate
 from librespot_guard.reach._passage import Arrival, Passage
 from librespot_guard.reach._region import Region, Universe, add, remove
 from librespot_guard.reach._walk import TooComplexError, Walker
@@ -201,10 +201,7 @@ class Engine:
         found = [(dst, dport)]
         for entry, ends in self._landings.items():
             if entry != (dst, dport) and (
-                None in ends
-                or any(
-                    port in (dport, None) and (self._here(address) or address in (dst, None)) for address, port in ends
-                )
+                any(port in (dport, None) and (self._here(address) or address in (dst, None)) for address, port in ends)
             ):
                 found.append(entry)
         if len(found) > _MOST_ENTRIES:
@@ -222,7 +219,7 @@ class Engine:
         """To where prerouting translates the destinations that its rules tell apart; only those that it does translate."""
         hooks = self.hooks(self.world)
         rules = cone([*hooks.at("ingress", self.iface), *hooks.at("prerouting")], self.lowered)
-        if not any(isinstance(op, Translate) and not op.source for lowered in rules for op in lowered.ops):
+        if not any(_moves(op) for lowered in rules for op in lowered.ops):
             return {}
         ports: set[int] = set()
         addresses = set(routing.tables(self.world, self.family).addresses)
@@ -252,7 +249,12 @@ class Engine:
         """To where prerouting translates one destination, whatever the source."""
         run = Passage(self.family, self.proto, self.universe, self.hooks, walkers.of, forward=False)
         current = run.before_routing(self.world, self.iface, {Environment(*entry): self.universe.full()})
-        return {(e.dst, e.dport) for e, region in current.items() if region and e.translated}
+        return {(e.dst, e.dport) for e, region in current.items() if region and (e.translated or e.dst is None)}
+
+
+def _moves(op: Op) -> bool:
+    """Whether an operation sends packets to another destination."""
+    return (isinstance(op, Translate) and not op.source) or (isinstance(op, Rewrite) and op.moves)
 
 
 class _Walkers:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from librespot_guard.reach import routing
-from librespot_guard.reach._onward import answerable
+from librespot_guard.reach._onward import answerable, broadcasts
 from librespot_guard.reach.answer import Answer
 from librespot_guard.reach.engine import Engine
 from librespot_guard.reach.intervals import IntervalSet, cidrs
@@ -52,10 +52,11 @@ class Reached:
     @property
     def shown_routable(self) -> IntervalSet:
         """`routable` as people are shown it: with what routing refuses in the midst of it (see `Answer`)."""
-        if not self.routable:
+        if not self.routable or self.engine is None:
             return self.routable
-        edges = IntervalSet.of([(self.routable.lowest(), self.routable.pairs[-1][1])])
-        return self.routable | (self.answer.martian & self.answer.shown_may & edges)
+        nobody = self.answer.martian | broadcasts(self.engine.world, self.question.family)
+        edges = IntervalSet.of([(max(self.routable.lowest() - 1, 0), self.routable.pairs[-1][1] + 1)])
+        return self.routable | (nobody & self.answer.shown_may & edges)
 
     @property
     def spoofable(self) -> IntervalSet:

@@ -10,7 +10,7 @@ from librespot_guard.reach import routing
 from librespot_guard.reach._hooks import cone, reads
 from librespot_guard.reach.engine import Engine
 from librespot_guard.reach.interpreter import answer_back, trace
-from librespot_guard.reach.intervals import IntervalSet
+from librespot_guard.reach.intervals import WIDTH, IntervalSet
 from librespot_guard.reach.packet import FLAGS, Packet
 from librespot_guard.reach.questions import Reached
 from librespot_guard.reach.world import World
@@ -40,11 +40,17 @@ def two_way(
     chains = [pair for group in hooks for pair in group if pair[1].hook is None or pair[1].hook.kind != "nat"]
     if not any(c.rules or (c.hook and c.hook.policy != "accept") for _, c in chains):
         return reached.routable, ()
+    width = WIDTH[question.family]
     edges = {low for w in (world, host) for low, _ in routing.elementary(w, question.family)}
     for lowered in cone(chains, engine.lowered):
         for name, values in reads(lowered):
-            if name in ("daddr", "saddr", "ct_daddr"):
-                edges |= {edge for low, high in values for edge in (low, high + 1)}
+            base, _, part = name.partition("@")
+            if base in ("daddr", "saddr", "ct_daddr"):
+                # some bits of an address: if they are the leading ones, that is a prefix
+                shift, size = (int(n) for n in part.split(":")) if part else (0, width)
+                if shift + size != width:
+                    return reached.routable, ("an output rule asks for bits of an address that are no prefix",)
+                edges |= {edge << shift for low, high in values for edge in (low, high + 1)}
     cells = _cells(reached.routable, sorted(edges))
     if len(cells) > _MOST_CLASSES:
         return reached.routable, (f"the replies fall into more than {_MOST_CLASSES} classes",)
