@@ -1,6 +1,7 @@
 """A neutral model of a packet filter, and its readers."""
 
 from librespot_guard.firewall.decode import decode
+from librespot_guard.firewall.listings import read_listings
 from librespot_guard.firewall.model import (
     SET_ANONYMOUS,
     SET_CONCAT,
@@ -92,5 +93,6 @@ __all__ = [
     "Xt",
     "decode",
     "expression_text",
+    "read_listings",
     "rule_text",
 ]

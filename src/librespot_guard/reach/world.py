@@ -75,7 +75,9 @@ def world(snapshot: Snapshot, ns_id: str | None = None, *, ruleset: Ruleset | No
     namespace = snapshot.home if ns_id is None else snapshot.namespace(ns_id)
     doubts: list[str] = []
     if ruleset is None:
-        if namespace.nft is None:
+        if namespace.nft is None and namespace.texts:
+            ruleset = firewall.read_listings(namespace.texts, interfaces={n.name: n.index for n in namespace.links})
+        elif namespace.nft is None:
             ruleset = Ruleset((), snapshot.byteorder)
             doubts.append("the packet filter of this namespace could not be read")
         else:

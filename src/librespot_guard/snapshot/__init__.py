@@ -4,6 +4,7 @@ from librespot_guard.snapshot.codec import dumps, loads
 from librespot_guard.snapshot.facts import (
     Address,
     Connection,
+    FilterText,
     Gap,
     Group,
     Info,
@@ -24,6 +25,7 @@ from librespot_guard.snapshot.facts import (
 __all__ = [
     "Address",
     "Connection",
+    "FilterText",
     "Gap",
     "Group",
     "Info",

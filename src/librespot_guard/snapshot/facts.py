@@ -162,6 +162,19 @@ class NftDump:
 
 
 @dataclass(frozen=True, slots=True)
+class FilterText:
+    """What a tool printed about the packet filter, kept as it was: the facts of a host that could not be read itself.
+
+    `kind` is "nft-json", "iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save" or "ipset-save";
+    `source` is what the text is called in messages. `firewall.read_listings` reads it.
+    """
+
+    kind: str
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class OtherFilter:
     """A packet filter that is on the path but is not in the nf_tables dump, such as legacy iptables, XDP, tc or IPVS.
 
@@ -178,7 +191,8 @@ class Namespace:
     """One network namespace: what is on the way from its interfaces to its sockets.
 
     `id` is the inode number of the namespace as text; `name` is its name under /run/netns, if any; `home` marks the
-    namespace the reader ran in. `sysctls` maps names such as "net.ipv4.conf.eth0.rp_filter" to text.
+    namespace the reader ran in. `sysctls` maps names such as "net.ipv4.conf.eth0.rp_filter" to text. Where `nft` is None,
+    `texts` may tell of the packet filter instead (`snapshot import`).
     """
 
     id: str
@@ -193,6 +207,7 @@ class Namespace:
     listeners: tuple[Listener, ...] = ()
     nft: NftDump | None = None
     other_filters: tuple[OtherFilter, ...] = ()
+    texts: tuple[FilterText, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
