@@ -4,12 +4,23 @@ The semantics are those of net/ipv4/netfilter/ip_tables.c, net/ipv6/netfilter/ip
 equivalent, or is not understood, raises `Unsupported`, and the condition may hold or not.
 """
 
-import struct
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from librespot_guard.firewall.ipset_save import IpSets
 from librespot_guard.firewall.iptables_save import Module
+from librespot_guard.firewall.iptables_values import (
+    Option,
+    address,
+    bits,
+    bounds,
+    either_port,
+    flags,
+    interface,
+    limit,
+    masked_mark,
+    network,
+    protocol,
+)
 from librespot_guard.firewall.model import (
     SET_ANONYMOUS,
     SET_CONSTANT,
@@ -20,16 +31,14 @@ from librespot_guard.firewall.model import (
     Element,
     Expr,
     Fib,
-    Limit,
     Lookup,
     Meta,
     Pass,
     Payload,
     Range,
     Set,
-    Xt,
 )
-from librespot_guard.firewall.nft_json_types import PROTOCOLS, TYPES, Unsupported
+from librespot_guard.firewall.nft_json_types import TYPES, Unsupported
 
 _STATES = {"INVALID": 1, "ESTABLISHED": 2, "RELATED": 4, "NEW": 8, "UNTRACKED": 64}
 _STATUS = {"SNAT": 16, "DNAT": 32}
@@ -39,20 +48,7 @@ _ADDRTYPES = {
     "PROHIBIT": 8, "THROW": 9, "NAT": 10, "XRESOLVE": 11,
 }  # fmt: skip
 _PKTTYPES = {"unicast": 0, "host": 0, "broadcast": 1, "multicast": 2}
-_RATES = {
-    "sec": 1,
-    "second": 1,
-    "s": 1,
-    "min": 60,
-    "minute": 60,
-    "m": 60,
-    "hour": 3600,
-    "h": 3600,
-    "day": 86400,
-    "d": 86400,
-}
 _DADDR, _SADDR, _IIF, _OIF = 2, 1, 8, 16
-Option = tuple[bool, str, tuple[str, ...]]
 
 
 class Matches:
@@ -80,7 +76,7 @@ class Matches:
             case "-s" | "-d":
                 return [self.address("src" if name == "-s" else "dst"), *self._network(values[0], inverted=inverted)]
             case "-i" | "-o":
-                return _interface("iifname" if name == "-i" else "oifname", values[0], inverted=inverted)
+                return interface("iifname" if name == "-i" else "oifname", values[0], inverted=inverted)
             case "-p":
                 return protocol(values[0], inverted=inverted)
             case "-f" if self.family == "ip":
@@ -97,19 +93,19 @@ class Matches:
     def _network(self, text: str, *, inverted: bool) -> list[Expr]:
         op = "neq" if inverted else "eq"
         size = 4 if self.family == "ip" else 16
-        network = _net(text, self.family)
-        if network is not None:
-            if network.prefixlen == 0:
+        found = network(text, self.family)
+        if found is not None:
+            if found.prefixlen == 0:
                 return (
                     [Bitwise("mask-xor", 0, 0, size, bytes(size), bytes(size)), Cmp(op, 0, bytes(size))]
                     if inverted
                     else []
                 )
-            if network.prefixlen == 8 * size:
-                return [Cmp(op, 0, network.network_address.packed)]
-            return [Range(op, 0, network.network_address.packed, network.broadcast_address.packed)]
-        address, _, mask = text.partition("/")
-        value, bits = _address(address, self.family), _address(mask, self.family)
+            if found.prefixlen == 8 * size:
+                return [Cmp(op, 0, found.network_address.packed)]
+            return [Range(op, 0, found.network_address.packed, found.broadcast_address.packed)]
+        host, _, mask = text.partition("/")
+        value, bits = address(host, self.family), address(mask, self.family)
         return [
             Bitwise("mask-xor", 0, 0, size, bits, bytes(size)),
             Cmp(op, 0, bytes(a & b for a, b in zip(value, bits, strict=True))),
@@ -122,7 +118,7 @@ class Matches:
         if module.name == "multiport":
             return self._multiport(module)
         if module.name == "limit":
-            return [_limit(module)]
+            return [limit(module)]
         reader = self._READERS.get(module.name)
         if reader is None:
             raise Unsupported(f"xt match {module.name}")
@@ -135,13 +131,13 @@ class Matches:
         inverted, name, values = option
         op = "neq" if inverted else "eq"
         if name in ("--sport", "--dport", "--source-port", "--destination-port") and len(values) == 1:
-            low, high = _range(values[0], 65535)
+            low, high = bounds(values[0], 65535)
             load = Payload("transport", 0 if name in ("--sport", "--source-port") else 2, 2, 0)
             if low == high:
                 return [load, Cmp(op, 0, low.to_bytes(2, "big"))]
             return [load, Range(op, 0, low.to_bytes(2, "big"), high.to_bytes(2, "big"))]
         if name == "--tcp-flags" and len(values) == 2:
-            mask, wanted = (_flags(v, _TCP_FLAGS) for v in values)
+            mask, wanted = (flags(v, _TCP_FLAGS) for v in values)
             return [
                 Payload("transport", 13, 1, 0),
                 Bitwise("mask-xor", 0, 0, 1, bytes([mask]), b"\0"),
@@ -155,13 +151,13 @@ class Matches:
         if len(module.options) != 1 or len(module.options[0][2]) != 1:
             raise Unsupported("xt match multiport")
         inverted, name, values = module.options[0]
-        ranges = sorted(_range(word, 65535) for word in values[0].split(","))
+        ranges = sorted(bounds(word, 65535) for word in values[0].split(","))
         if name in ("--sports", "--source-ports", "--dports", "--destination-ports"):
             load = Payload("transport", 0 if name.startswith("--s") else 2, 2, 0)
             return [load, Lookup(self._intervals(ranges), 0, None, inverted)]
         if name != "--ports":
             raise Unsupported(f"multiport {name}")
-        return [_either_port(ranges, inverted=inverted)]
+        return [either_port(ranges, inverted=inverted)]
 
     def _intervals(self, ranges: Sequence[tuple[int, int]]) -> str:
         """An anonymous set of port ranges."""
@@ -198,14 +194,14 @@ class Matches:
         if name in ("--ctstate", "--state") and len(values) == 1:
             words = values[0].split(",")
             if all(w in _STATES for w in words):
-                return _bits(Ct("state", 0), _flags(values[0], _STATES), op)
+                return bits(Ct("state", 0), flags(values[0], _STATES), op)
             if all(w in _STATUS for w in words):
-                return _bits(Ct("status", 0), _flags(values[0], _STATUS), op)
+                return bits(Ct("status", 0), flags(values[0], _STATUS), op)
         if name in ("--ctorigdst", "--ctorigsrc") and len(values) == 1:
             way = "dst" if name == "--ctorigdst" else "src"
             return [Ct(f"{way}_{self.family}", 0, 0), *self._network(values[0], inverted=inverted)]
         if name == "--ctorigdstport" and len(values) == 1:
-            low, high = _range(values[0], 65535)
+            low, high = bounds(values[0], 65535)
             return [
                 Ct("proto_dst", 0, 0),
                 Range("neq" if inverted else "eq", 0, low.to_bytes(2, "big"), high.to_bytes(2, "big")),
@@ -231,14 +227,14 @@ class Matches:
         if name not in ("--src-range", "--dst-range") or len(values) != 1:
             raise Unsupported(f"iprange {name}")
         low, _, high = values[0].partition("-")
-        ends = _address(low, self.family), _address(high or low, self.family)
+        ends = address(low, self.family), address(high or low, self.family)
         return [self.address(name[2:5]), Range("neq" if inverted else "eq", 0, *ends)]
 
     def _mark(self, option: Option) -> list[Expr]:
-        return _masked(Meta("mark", 0), option)
+        return masked_mark(Meta("mark", 0), option)
 
     def _connmark(self, option: Option) -> list[Expr]:
-        return _masked(Ct("mark", 0), option)
+        return masked_mark(Ct("mark", 0), option)
 
     def _pkttype(self, option: Option) -> list[Expr]:
         inverted, name, values = option
@@ -260,14 +256,14 @@ class Matches:
             raise Unsupported(f"ttl {name}")
         return [
             Payload("network", 8 if self.family == "ip" else 7, 1, 0),
-            Cmp(op, 0, bytes([_range(values[0], 255)[0]])),
+            Cmp(op, 0, bytes([bounds(values[0], 255)[0]])),
         ]
 
     def _length(self, option: Option) -> list[Expr]:
         inverted, name, values = option
         if name != "--length" or len(values) != 1 or self.family != "ip":
             raise Unsupported(f"length {name}")
-        low, high = _range(values[0], 65535)
+        low, high = bounds(values[0], 65535)
         return [
             Payload("network", 2, 2, 0),
             Range("neq" if inverted else "eq", 0, low.to_bytes(2, "big"), high.to_bytes(2, "big")),
@@ -296,110 +292,3 @@ class Matches:
         "mark": _mark, "connmark": _connmark, "pkttype": _pkttype, "ttl": _ttl, "hl": _ttl, "length": _length,
         "mac": _mac, "set": _set,
     }  # fmt: skip
-
-
-def protocol(text: str, *, inverted: bool) -> list[Expr]:
-    """`-p`: the protocol behind IPv6 extension headers, as ip6tables finds it. Raises Unsupported."""
-    if text in ("all", "0") and not inverted:
-        return []
-    value = PROTOCOLS.get(text.lower(), int(text) if text.isdecimal() else -1)
-    if not 0 < value < 256:
-        raise Unsupported(f"the protocol {text}")
-    return [Meta("l4proto", 0), Cmp("neq" if inverted else "eq", 0, bytes([value]))]
-
-
-def _interface(key: str, text: str, *, inverted: bool) -> list[Expr]:
-    op = "neq" if inverted else "eq"
-    raw = text.encode()
-    if len(raw) > 15:
-        raise Unsupported(f"the interface {text}")
-    if text == "+":
-        # every name begins so; with `!` none does
-        return [Meta(key, 0), Cmp("eq", 0, b"\xff" * 16)] if inverted else []
-    return [Meta(key, 0), Cmp(op, 0, raw[:-1] if raw.endswith(b"+") else raw.ljust(16, b"\0"))]
-
-
-def _bits(load: Expr, mask: int, op: str) -> list[Expr]:
-    return [load, Bitwise("mask-xor", 0, 0, 4, mask.to_bytes(4, "little"), bytes(4)), Cmp(op, 0, bytes(4))]
-
-
-def _masked(load: Expr, option: Option) -> list[Expr]:
-    inverted, name, values = option
-    if name != "--mark" or len(values) != 1:
-        raise Unsupported(f"mark {name}")
-    value, mask = masked(values[0])
-    return [
-        load,
-        Bitwise("mask-xor", 0, 0, 4, mask.to_bytes(4, "little"), bytes(4)),
-        Cmp("neq" if inverted else "eq", 0, value.to_bytes(4, "little")),
-    ]
-
-
-def masked(text: str) -> tuple[int, int]:
-    """`value[/mask]` of 32 bits. Raises Unsupported."""
-    value, _, mask = text.partition("/")
-    try:
-        found = int(value, 0), int(mask, 0) if mask else 0xFFFFFFFF
-    except ValueError:
-        raise Unsupported(f"the mark {text}") from None
-    if not all(0 <= n < 1 << 32 for n in found):
-        raise Unsupported(f"the mark {text}")
-    return found
-
-
-def _flags(text: str, names: Mapping[str, int]) -> int:
-    out = 0
-    for word in text.split(","):
-        if word not in names:
-            raise Unsupported(f"the flag {word}")
-        out |= names[word]
-    return out
-
-
-def _range(text: str, most: int) -> tuple[int, int]:
-    low, colon, high = text.partition(":")
-    try:
-        ends = int(low or "0", 0), int(high or str(most), 0) if colon else int(low, 0)
-    except ValueError:
-        raise Unsupported(f"the number {text}") from None
-    if not 0 <= ends[0] <= ends[1] <= most:
-        raise Unsupported(f"the range {text}")
-    return ends
-
-
-def _net(text: str, family: str) -> IPv4Network | IPv6Network | None:
-    try:
-        return IPv4Network(text, strict=False) if family == "ip" else IPv6Network(text, strict=False)
-    except ValueError:
-        return None
-
-
-def _address(text: str, family: str) -> bytes:
-    try:
-        return IPv4Address(text).packed if family == "ip" else IPv6Address(text).packed
-    except AddressValueError:
-        raise Unsupported(f"the address {text}") from None
-
-
-def _either_port(ranges: Sequence[tuple[int, int]], *, inverted: bool) -> Xt:
-    """`--ports`, the source or the destination: struct xt_multiport_v1, since no comparison of nf_tables asks for either."""
-    ports: list[int] = []
-    more: list[int] = []
-    for low, high in ranges:
-        ports += [low] if low == high else [low, high]
-        more += [0] if low == high else [1, 0]
-    if len(ports) > 15:
-        raise Unsupported("multiport with more than 15 ports")
-    padding = [0] * (15 - len(ports))
-    info = struct.pack("<BB15H15BB", 2, len(ports), *ports, *padding, *more, *padding, inverted)
-    return Xt("match", "multiport", 1, info)
-
-
-def _limit(module: Module) -> Limit:
-    options = {name: values[0] for inverted, name, values in module.options if len(values) == 1 and not inverted}
-    rate, _, unit = options.get("--limit", "3/hour").partition("/")
-    seconds = _RATES.get(unit or "sec")
-    burst = options.get("--limit-burst", "5")
-    if seconds is None or not rate.isdecimal() or not burst.isdecimal():
-        raise Unsupported("xt match limit")
-    return Limit(int(rate), seconds, int(burst), inverted=False)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from librespot_guard.firewall.data import ALL_SLOTS
-from librespot_guard.firewall.iptables_matches import masked
 from librespot_guard.firewall.iptables_save import Module
+from librespot_guard.firewall.iptables_values import masked
 from librespot_guard.firewall.model import (
     VERDICT,
     Bitwise,
