@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from audit.case import OPEN, SAFE, clean, has, speaker
+from audit.cases_structure import CASES as STRUCTURE
 from audit.hosts import (
     ACCEPT,
     DISCOVERY,
@@ -354,4 +355,5 @@ CASES = (
         of=host(librespot(), listeners=(tcp(), udp(), Listener("udp", "ipv4", "0.0.0.0", 5353, pids=(812,)))),
         rules=OPEN,
     ),
+    *STRUCTURE,
 )

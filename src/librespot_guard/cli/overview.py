@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "librespot_guard.cli.explain:explain",
         "One finding or concept: what, why, how to fix it, how to check",
     ),
+    "doctor": ("librespot_guard.cli.doctor:doctor", "Why a speaker is not discovered, or not reachable"),
     "reach": ("librespot_guard.cli.reach:reach", "Exactly who can reach each listener, on the kernel's own rules"),
     "trace": ("librespot_guard.cli.trace:trace", "What happens to a concrete packet, rule by rule"),
     "snapshot": ("librespot_guard.cli.snapshot:snapshot", "Write all facts about this host to a file"),

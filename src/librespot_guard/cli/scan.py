@@ -20,6 +20,7 @@ Examples:
   sudo librespot-guard scan --format json | jq .services
   librespot-guard scan --snapshot host.json            what ran on another host
   librespot-guard scan --no-ask                        send no request to any service
+  librespot-guard scan --network                       every speaker on the networks of this host, also those nobody knew
 """
 
 _INDENT = "    "
@@ -29,18 +30,44 @@ _INDENT = "    "
 @common.format_option()
 @common.snapshot_option
 @click.option("--no-ask", is_flag=True, help="Do not ask the services who they are (one getInfo each, over loopback).")
-def scan(output: str, snapshot_file: Path | None, *, no_ask: bool) -> None:
+@click.option(
+    "--network",
+    is_flag=True,
+    help="Find the speakers of the networks instead: who answers multicast DNS here, and one getInfo to each (unless --no-ask).",
+)
+def scan(output: str, snapshot_file: Path | None, *, no_ask: bool, network: bool) -> None:
     """Find every service of the librespot family: what it opens, and what a stranger can do there.
 
     Looks at this host and at every other network namespace on it. As root it sees all; as an ordinary user it says what
     it could not see. Nothing is changed.
     """
+    if network:
+        _scan_network(output, snapshot_file, ask=not no_ask)
+        return
     facts = common.load_snapshot(snapshot_file, ask=not no_ask)
     if output == "json":
         common.print_json(document(facts))
     else:
         _show(facts)
     show_gaps(facts)
+
+
+def _scan_network(output: str, snapshot_file: Path | None, *, ask: bool) -> None:
+    """The speakers of the networks, asked now."""
+    from librespot_guard.collect.speakers import find_speakers  # noqa: PLC0415 - only this needs it
+    from librespot_guard.report import speakers as report  # noqa: PLC0415
+
+    if snapshot_file is not None:
+        raise click.UsageError("--network asks the network now; it can't be used with --snapshot")
+    found, gaps = find_speakers(ask=ask, progress=common.note)
+    if output == "json":
+        common.print_json(report.to_json(found, gaps))
+        return
+    from librespot_guard.report.terminal import show  # noqa: PLC0415
+
+    show(report.to_lines(found))
+    for gap in gaps:
+        common.note(f"incomplete: {gap.what}: {gap.why}")
 
 
 def document(facts: Snapshot) -> dict[str, Any]:

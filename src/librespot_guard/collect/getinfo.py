@@ -35,7 +35,8 @@ def ask(address: str, port: int, *, seconds: float = SECONDS) -> Info | None:
     Raises OSError when nothing accepts a connection there.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    host = f"[{address}]" if family == socket.AF_INET6 else address
+    # RFC 9110 7.2: a zone is of this host only and no part of the name
+    host = f"[{address.partition('%')[0]}]" if family == socket.AF_INET6 else address
     request = (
         f"GET /?action=getInfo HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
     )

@@ -1,5 +1,7 @@
 """One network namespace, read whole: what is on the way from its interfaces to its sockets."""
 
+import errno
+import socket
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -81,6 +83,16 @@ def read_namespace(
             listeners=listeners,
             nft=nft,
             other_filters=other,
+            ipv6=_has_ipv6(),
         ),
         tuple(gaps),
     )
+
+
+def _has_ipv6() -> bool:
+    """Whether the kernel gives IPv6 sockets at all (ipv6.disable=1 on its command line takes them away)."""
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).close()
+    except OSError as error:
+        return error.errno != errno.EAFNOSUPPORT
+    return True

@@ -13,6 +13,10 @@ _FAMILIES = {
     "1": "Who reaches it",
     "2": "The service itself",
     "3": "The packet filter and the host",
+    "4": "The quality of the rules",
+    "5": "Ways around the rules",
+    "6": "What tools say about the rules",
+    "7": "Member by member",
 }
 
 
@@ -46,6 +50,8 @@ def _page() -> Iterator[str]:
     for name, text in THREATS.items():
         yield f"* `{name}`: {text}"
     for digit, title in _FAMILIES.items():
+        if not any(check.id[2] == digit for check in CHECKS):
+            continue
         yield ""
         yield f"## {title}"
         for check in CHECKS:

@@ -3,6 +3,7 @@
 from librespot_guard.snapshot.codec import dumps, loads
 from librespot_guard.snapshot.facts import (
     Address,
+    Announcement,
     Connection,
     FilterText,
     Gap,
@@ -21,9 +22,11 @@ from librespot_guard.snapshot.facts import (
     ServiceListener,
     Snapshot,
 )
+from librespot_guard.snapshot.speaker import Speaker
 
 __all__ = [
     "Address",
+    "Announcement",
     "Connection",
     "FilterText",
     "Gap",
@@ -41,6 +44,7 @@ __all__ = [
     "Service",
     "ServiceListener",
     "Snapshot",
+    "Speaker",
     "dumps",
     "loads",
 ]

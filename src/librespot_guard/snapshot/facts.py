@@ -101,6 +101,24 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Announcement:
+    """A Spotify Connect speaker as somebody announced it when asked by multicast DNS (RFC 6762, 6763). Untrusted, but bounded.
+
+    `dev` and `family` are where the question went, `sender` the address that answered; `port` and `host` are those of the
+    SRV record, `addresses` those of the host's A and AAAA records. A record that did not come is 0, "" or empty.
+    """
+
+    dev: str
+    family: str
+    sender: str
+    name: str
+    host: str = ""
+    port: int = 0
+    addresses: tuple[str, ...] = ()
+    txt: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Listener:
     """A socket that waits for packets from anybody (sock_diag): a listening TCP socket, or a UDP socket without a peer.
 
@@ -191,8 +209,10 @@ class Namespace:
     """One network namespace: what is on the way from its interfaces to its sockets.
 
     `id` is the inode number of the namespace as text; `name` is its name under /run/netns, if any; `home` marks the
-    namespace the reader ran in. `sysctls` maps names such as "net.ipv4.conf.eth0.rp_filter" to text. Where `nft` is None,
-    `texts` may tell of the packet filter instead (`snapshot import`).
+    namespace the reader ran in. `sysctls` maps names such as "net.ipv4.conf.eth0.rp_filter" to text. `announcements` is what
+    speakers answered on its interfaces, None if nobody asked; `mdns_unshared`: a socket holds UDP 5353 and lets no other
+    program have it too; `ipv6`: the kernel gives IPv6 sockets. Where `nft` is None, `texts` may tell of the packet filter
+    instead (`snapshot import`).
     """
 
     id: str
@@ -208,6 +228,9 @@ class Namespace:
     nft: NftDump | None = None
     other_filters: tuple[OtherFilter, ...] = ()
     texts: tuple[FilterText, ...] = ()
+    announcements: tuple[Announcement, ...] | None = None
+    mdns_unshared: bool = False
+    ipv6: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,286 @@
+"""Rules that are not what they look like: chains that nothing runs, replies let in by port, rules of one family only."""
+
+from collections.abc import Iterator
+
+from librespot_guard.audit.context import Context
+from librespot_guard.audit.model import Check, Finding, Unable
+from librespot_guard.audit.sources import listed
+from librespot_guard.firewall.model import (
+    TABLE_DORMANT,
+    Chain,
+    Cmp,
+    Ct,
+    Immediate,
+    Lookup,
+    Meta,
+    Payload,
+    Range,
+    Reject,
+    Rule,
+    Table,
+    Verdict,
+    Xt,
+)
+from librespot_guard.firewall.origin import OWN_TABLE, Origin, origin
+from librespot_guard.snapshot import Namespace
+
+_INWARD = ("ingress", "prerouting", "input")
+
+
+def _spaces(check: Check, context: Context) -> Iterator[Namespace | Unable]:
+    """The namespaces with a service whose packet filter was read; Unable for one whose was not."""
+    for namespace in context.snapshot.namespaces:
+        if namespace.id not in {service.netns for service in context.snapshot.services}:
+            continue
+        if context.filter_known(namespace.id):
+            yield namespace
+        else:
+            yield check.unable(None, "rules of the packet filter", "it could not be read", "run the audit as root")
+
+
+def _tables(context: Context, namespace: Namespace) -> list[Table]:
+    """The tables that others wrote and that are in force."""
+    ruleset = context.world(namespace.id).ruleset
+    return [t for t in ruleset.tables if t.name != OWN_TABLE and not t.flags & TABLE_DORMANT]
+
+
+def _run(table: Table, hooks: tuple[str, ...] | None = None) -> dict[str, Chain]:
+    """The chains of a table that run, from base chains (of some hooks) through jumps, gotos and verdict maps."""
+    by_name = {chain.name: chain for chain in table.chains}
+    sets = {one.name: one for one in table.sets}
+    waiting = [c for c in table.chains if c.hook is not None and (hooks is None or c.hook.hook in hooks)]
+    found: dict[str, Chain] = {}
+    while waiting:
+        chain = waiting.pop()
+        if chain.name in found:
+            continue
+        found[chain.name] = chain
+        for rule in chain.rules:
+            for expr in rule.exprs:
+                data: list[object] = [expr.data] if isinstance(expr, Immediate) else []
+                if isinstance(expr, Lookup) and expr.set_name in sets:
+                    data = [element.data for element in sets[expr.set_name].elements]
+                names = [d.chain for d in data if isinstance(d, Verdict) and d.chain]
+                waiting += [by_name[name] for name in names if name in by_name]
+    return found
+
+
+def _text(namespace: Namespace, table: Table, chain: Chain, rule: Rule) -> str:
+    """A rule as nft prints it, or where it is if there is no text."""
+    for one in namespace.nft.text if namespace.nft else ():
+        if (one.family, one.table, one.chain, one.handle) == (table.family, table.name, chain.name, rule.handle):
+            return one.text
+    return rule.text or f"rule with handle {rule.handle}"
+
+
+def _place(table: Table, chain: Chain) -> str:
+    return f"{table.family} {table.name} {chain.name}"
+
+
+def _whose(table: Table, chain: Chain, rule: Rule | None = None, text: str = "") -> Origin:
+    return origin(table.family, table.name, chain.name, handle=rule.handle if rule else 0, text=text)
+
+
+def _accepts(rule: Rule) -> bool:
+    return any(isinstance(e, Immediate) and isinstance(e.data, Verdict) and e.data.kind == "accept" for e in rule.exprs)
+
+
+def _denies(rule: Rule) -> bool:
+    return any(
+        (isinstance(e, Immediate) and isinstance(e.data, Verdict) and e.data.kind == "drop")
+        or isinstance(e, Reject)
+        or (isinstance(e, Xt) and e.kind == "target" and e.name == "REJECT")
+        for e in rule.exprs
+    )
+
+
+def _unreferenced(check: Check, context: Context) -> Iterator[Finding | Unable]:
+    for namespace in _spaces(check, context):
+        if isinstance(namespace, Unable):
+            yield namespace
+            continue
+        for table in _tables(context, namespace):
+            running = _run(table)
+            for chain in table.chains:
+                if chain.name in running or not chain.rules:
+                    continue
+                # Docker and others leave a chain for the user's rules with one `return` in it
+                denying = any(_denies(rule) for rule in chain.rules)
+                count = len(chain.rules)
+                whose = _whose(table, chain)
+                yield check.finding(
+                    None,
+                    [
+                        (
+                            f"{_place(table, chain)} holds {count} rule{'s' * (count != 1)}"
+                            f"{', some of which deny' * denying}, and no chain that runs jumps to it"
+                        ),
+                        f"it is {whose.place}",
+                    ],
+                    severity="medium" if denying else "low",
+                    place=_place(table, chain),
+                )
+
+
+UNREFERENCED = Check(
+    id="LG401",
+    title="rules stand in a chain that nothing runs",
+    severity="medium",
+    threats=("unauthorised-access",),
+    what=(
+        "Reports chains with rules that no base chain reaches by jump, goto or verdict map. A known case: `DOCKER-USER` with rules in it, and no jump "
+        "to it, because the program that puts the jump there was restarted or replaced."
+    ),
+    why="Whoever wrote the rules believes that they protect something. No packet ever meets them.",
+    fix=(
+        "put the jump back (for DOCKER-USER: restart Docker, or `iptables -I FORWARD -j DOCKER-USER`), or remove the chain",
+        "see that the rules are loaded after the program that makes the chain",
+    ),
+    verify="nft list ruleset",
+    look=_unreferenced,
+)
+
+
+def _loads(rule: Rule) -> Iterator[tuple[str, bytes | None]]:
+    """Which 16-bit fields of the transport header a rule compares ("sport", "dport"), and with what if it is one value."""
+    where: dict[int, str] = {}
+    for expr in rule.exprs:
+        if isinstance(expr, Payload) and expr.base == "transport":
+            where[expr.dreg] = {(0, 2): "sport", (2, 2): "dport", (0, 4): "both"}.get((expr.offset, expr.length), "")
+        elif isinstance(expr, Meta | Ct):
+            where.pop(expr.dreg, None)
+        elif isinstance(expr, Cmp | Range | Lookup) and where.get(expr.sreg):
+            inverted = getattr(expr, "inverted", False) or getattr(expr, "op", "eq") == "neq"
+            data = expr.data if isinstance(expr, Cmp) and not inverted else None
+            if where[expr.sreg] == "both":
+                yield "dport", data[2:4] if data else None
+                yield "sport", data[:2] if data else None
+            elif not (inverted and where[expr.sreg] == "sport"):
+                yield where[expr.sreg], data
+
+
+def _stateless(check: Check, context: Context) -> Iterator[Finding | Unable]:
+    for namespace in _spaces(check, context):
+        if isinstance(namespace, Unable):
+            yield namespace
+            continue
+        for table in _tables(context, namespace):
+            for chain in _run(table, _INWARD).values():
+                for rule in chain.rules:
+                    tested = dict(_loads(rule))
+                    if (
+                        not _accepts(rule)
+                        or "sport" not in tested
+                        or "dport" in tested
+                        or any(
+                            isinstance(e, Ct) or (isinstance(e, Xt) and e.name in ("conntrack", "state"))
+                            for e in rule.exprs
+                        )
+                    ):
+                        continue
+                    text = _text(namespace, table, chain, rule)
+                    data = tested["sport"]
+                    port = f"source port {int.from_bytes(data, 'big')}" if data else "such a source port"
+                    yield check.finding(
+                        None,
+                        [
+                            f"{_place(table, chain)}: `{text}`",
+                            f"whoever sends from {port} gets to every port of this host",
+                        ],
+                        fix=(
+                            "accept replies by their state instead: `ct state established,related accept`",
+                            f"remove the rule: {_whose(table, chain, rule, text).change}",
+                        ),
+                        place=_place(table, chain),
+                    )
+
+
+STATELESS = Check(
+    id="LG402",
+    title="replies are let in by their source port, which anybody can choose",
+    severity="high",
+    threats=("unauthorised-access", "network-attack"),
+    what=(
+        "Reports rules on the way in that accept packets for their source port alone (53, 123, 443, …), without looking at the state of the "
+        "connection or at the destination port."
+    ),
+    why="Such a rule is meant for replies. A stranger binds that source port and opens connections to every service of the host.",
+    fix=("accept replies by their state instead: `ct state established,related accept`, and remove the rule",),
+    verify="librespot-guard reach",
+    look=_stateless,
+)
+
+
+def _ports(table: Table, *, denying: bool) -> dict[tuple[str, int], tuple[Chain, Rule]]:
+    """Destination ports that rules on the way in name: those that deny them, or all."""
+    found: dict[tuple[str, int], tuple[Chain, Rule]] = {}
+    for chain in _run(table, _INWARD).values():
+        for rule in chain.rules:
+            if denying and not _denies(rule):
+                continue
+            protos = [
+                e.data[0]
+                for e in rule.exprs
+                if isinstance(e, Cmp) and e.op == "eq" and len(e.data) == 1 and e.data[0] in (6, 17)
+            ]
+            for name, data in _loads(rule):
+                if name == "dport" and data and len(data) == 2:
+                    proto = "udp" if 17 in protos else "tcp"
+                    found.setdefault((proto, int.from_bytes(data, "big")), (chain, rule))
+    return found
+
+
+def _one_family(check: Check, context: Context) -> Iterator[Finding | Unable]:
+    for namespace in _spaces(check, context):
+        if isinstance(namespace, Unable):
+            yield namespace
+            continue
+        tables = _tables(context, namespace)
+        if not any(a.family == "ipv6" and not a.address.startswith(("::1", "fe80")) for a in namespace.addresses):
+            continue
+        other = [t for t in tables if t.family in ("ip6", "inet")]
+        if any(
+            c.hook is not None and c.hook.hook == "input" and c.hook.policy == "drop" for t in other for c in t.chains
+        ):
+            continue
+        named = {port for t in other for port in _ports(t, denying=False)}
+        listening = {(one.proto, one.port) for one in namespace.listeners if one.family == "ipv6"}
+        for table in (t for t in tables if t.family == "ip"):
+            for port, (chain, rule) in _ports(table, denying=True).items():
+                if port in named or port not in listening:
+                    continue
+                text = _text(namespace, table, chain, rule)
+                yield check.finding(
+                    None,
+                    [
+                        f"{_place(table, chain)}: `{text}`",
+                        f"no rule of family ip6 or inet is about {port[0]}/{port[1]}, where a socket takes IPv6 too",
+                    ],
+                    here=f"This host has the IPv6 address{'es' * (len(_global(namespace)) > 1)} {listed(_global(namespace))}.",
+                    place=_place(table, chain),
+                )
+
+
+def _global(namespace: Namespace) -> list[str]:
+    return [a.address for a in namespace.addresses if a.family == "ipv6" and not a.address.startswith(("::1", "fe80"))]
+
+
+ONE_FAMILY = Check(
+    id="LG403",
+    title="a port is closed for IPv4 only",
+    severity="high",
+    threats=("unauthorised-access",),
+    what=(
+        "Reports rules of an `ip` table (or of iptables) that deny a destination port, where no rule for IPv6 names that port, no base chain drops "
+        "IPv6 by its policy, the host has an IPv6 address, and a socket on that port takes IPv6."
+    ),
+    why="The same stranger comes by IPv6, and meets no rule.",
+    fix=(
+        "write the rule in a table of family `inet`, which is for both",
+        "with iptables: the same rule with `ip6tables`; with ufw: `IPV6=yes` in /etc/default/ufw, then `ufw reload`",
+    ),
+    verify="librespot-guard reach",
+    look=_one_family,
+)
+
+CHECKS = (UNREFERENCED, STATELESS, ONE_FAMILY)

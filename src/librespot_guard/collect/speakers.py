@@ -1,0 +1,106 @@
+"""The speakers of the network: who announces himself in the namespaces of a snapshot, and what each answers when asked.
+
+What speakers announce is not trusted: an address is asked only where it lies in a network of the very interface on which the
+announcement came, so that nobody can make this host send requests elsewhere.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from ipaddress import ip_address, ip_network
+
+from librespot_guard.collect import getinfo, mdns, namespaces
+from librespot_guard.collect.network import read_namespace
+from librespot_guard.errors import MachineError
+from librespot_guard.snapshot import Announcement, Gap, Namespace, Snapshot, Speaker
+
+_AT_ONCE = 8
+_MOST_ASKED = 256
+
+
+def with_announcements(
+    facts: Snapshot, *, seconds: float = mdns.SECONDS, progress: Callable[[str], None] = lambda _: None
+) -> Snapshot:
+    """The snapshot with what was announced in each of its namespaces, asked now and at the same time."""
+
+    def heard(space: Namespace) -> tuple[Namespace, tuple[Gap, ...]]:
+        work = partial(mdns.browse, space.links, space.addresses, seconds=seconds, progress=progress)
+        pid = next((s.pid for s in facts.services if s.netns == space.id), 0)
+        try:
+            found = work() if space.home else namespaces.in_namespace(pid, work)
+        except MachineError as error:
+            return space, (Gap(f"speakers in network namespace {space.name or space.id}", str(error), error.hint),)
+        return replace(space, announcements=found.announcements, mdns_unshared=found.unshared), found.gaps
+
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        results = list(pool.map(heard, facts.namespaces))
+    return replace(
+        facts,
+        namespaces=tuple(space for space, _ in results),
+        incomplete=(*facts.incomplete, *(gap for _, gaps in results for gap in gaps)),
+    )
+
+
+def find_speakers(
+    *, ask: bool = True, seconds: float = mdns.SECONDS, progress: Callable[[str], None] = lambda _: None
+) -> tuple[tuple[Speaker, ...], tuple[Gap, ...]]:
+    """Every speaker that answers on an interface of the calling thread's network namespace, asked who it is.
+
+    With `ask`, each speaker (a name, host and port) is asked once, by one `getInfo`. Raises MachineError if the interfaces can't be read.
+    """
+    space, gaps = read_namespace()
+    heard = mdns.browse(space.links, space.addresses, seconds=seconds, progress=progress)
+    ways: dict[tuple[str, int, str], list[Announcement]] = {}
+    for one in heard.announcements:
+        ways.setdefault((one.name, one.port, one.host), []).append(one)
+    chosen = list(ways.values())[:_MOST_ASKED]
+    if not ask:
+        return tuple(Speaker(min(w, key=lambda a: (a.family, a.dev)), why="not asked") for w in chosen), heard.gaps
+    progress(f"asking {len(chosen)} speaker{'s' * (len(chosen) != 1)} who they are")
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        found = tuple(pool.map(partial(_asked, space), chosen))
+    more = (
+        [Gap(f"{len(ways) - len(chosen)} more speakers", "too many announcements")] if len(ways) > len(chosen) else []
+    )
+    if heard.unshared:
+        more.append(
+            Gap(
+                "speakers that answer to everybody only",
+                "another program holds UDP 5353 here and shares it with nobody",
+            )
+        )
+    return found, (*(g for g in gaps if g.what.startswith("interfaces")), *heard.gaps, *more)
+
+
+def _asked(space: Namespace, ways: list[Announcement]) -> Speaker:
+    """A speaker, asked at the first of its addresses that lies on the link it was heard on, IPv4 first."""
+    first = min(ways, key=lambda a: (a.family, a.dev))
+    targets = list(dict.fromkeys((a, w.dev) for w in sorted(ways, key=lambda a: a.family) for a in _on_link(space, w)))
+    if not first.port:
+        return Speaker(first, why="it did not say on which port it listens")
+    if not targets:
+        return Speaker(
+            first, why="none of its addresses lies in a network of the interface it was heard on, so it was not asked"
+        )
+    address, dev = targets[0]
+    try:
+        info = getinfo.ask(
+            f"{address}%{dev}" if ip_address(address).is_link_local and ":" in address else address, first.port
+        )
+    except OSError as error:
+        return Speaker(first, address, None, f"no connection: {error.strerror or error}")
+    return Speaker(first, address, info, "" if info else "what answers there is no Spotify Connect speaker")
+
+
+def _on_link(space: Namespace, one: Announcement) -> Iterable[str]:
+    """Its announced addresses, and the one that answered, that lie in a network of the interface."""
+    networks = [
+        ip_network(f"{a.address}/{a.prefixlen}", strict=False)
+        for a in space.addresses
+        if a.dev == one.dev and not ip_address(a.address).is_loopback
+    ]
+    for text in sorted({*one.addresses, one.sender}, key=lambda t: (":" in t, t)):
+        address = ip_address(text)
+        if any(address in n for n in networks if n.version == address.version) and not address.is_multicast:
+            yield text
