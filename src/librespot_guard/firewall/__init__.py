@@ -1,6 +1,8 @@
 """A neutral model of a packet filter, and its readers."""
 
 from librespot_guard.firewall.decode import decode
+from librespot_guard.firewall.ipset_save import IpSets
+from librespot_guard.firewall.legacy import legacy_tables
 from librespot_guard.firewall.listings import read_listings
 from librespot_guard.firewall.model import (
     SET_ANONYMOUS,
@@ -47,6 +49,7 @@ from librespot_guard.firewall.model import (
     Xt,
 )
 from librespot_guard.firewall.words import expression_text, rule_text
+from librespot_guard.firewall.xt_native import native
 
 __all__ = [
     "SET_ANONYMOUS",
@@ -71,6 +74,7 @@ __all__ = [
     "Fib",
     "Hook",
     "Immediate",
+    "IpSets",
     "Limit",
     "Lookup",
     "Masquerade",
@@ -93,6 +97,8 @@ __all__ = [
     "Xt",
     "decode",
     "expression_text",
+    "legacy_tables",
+    "native",
     "read_listings",
     "rule_text",
 ]

@@ -37,14 +37,17 @@ class IpSet:
 
 
 class IpSets:
-    """The sets of a listing."""
+    """The sets of a listing. `numbers` are their names by the kernel's numbers, where the listing holds `# number N NAME`."""
 
     def __init__(self, text: str, *, source: str) -> None:
         """Read a listing. Raises InputError, with its line, for what is none."""
         self.source = source
         self.sets: dict[str, IpSet] = {}
+        self.numbers: dict[int, str] = {}
         for number, line in enumerate(text.splitlines(), 1):
             words = line.split()
+            if words[:2] == ["#", "number"] and len(words) == 4 and words[2].isdecimal():
+                self.numbers[int(words[2])] = words[3]
             if not words or words[0].startswith("#"):
                 continue
             if words[0] == "create" and len(words) >= 3:

@@ -31,9 +31,11 @@ from librespot_guard.firewall.nft_json_types import Unsupported
 
 _VERDICTS = {"ACCEPT": "accept", "DROP": "drop", "RETURN": "return", "QUEUE": "queue"}
 # they do something beside the packet and never decide
-_ASIDE = ("LOG", "NFLOG", "ULOG", "TRACE", "AUDIT", "LED", "IDLETIMER", "RATEEST")
-# they change bytes or marks that no condition here reads, or start something of their own, and never decide
-_HARMLESS = ("TCPMSS", "CHECKSUM", "CLASSIFY", "TEE", "SET", "SECMARK", "CONNSECMARK", "HMARK")
+_ASIDE = (
+    "LOG", "NFLOG", "ULOG", "TRACE", "AUDIT", "LED", "IDLETIMER", "RATEEST", "TCPMSS", "CHECKSUM", "TEE", "SECMARK", "CONNSECMARK",
+)  # fmt: skip
+# they change what a later condition may read, and never decide
+_HARMLESS = ("CLASSIFY", "SET", "HMARK")
 _REJECTS = {
     "icmp-net-unreachable": 0, "icmp-host-unreachable": 1, "icmp-proto-unreachable": 2, "icmp-port-unreachable": 3,
     "icmp-net-prohibited": 9, "icmp-host-prohibited": 10, "icmp-admin-prohibited": 13, "icmp6-no-route": 0,

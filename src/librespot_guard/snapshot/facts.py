@@ -193,6 +193,19 @@ class FilterText:
 
 
 @dataclass(frozen=True, slots=True)
+class LegacyTable:
+    """A table of legacy iptables as the kernel gave it; `firewall.legacy_tables` reads it.
+
+    `family` is "ipv4" or "ipv6"; `info` is struct ipt_getinfo, `entries` the struct ipt_entry or ip6t_entry of the table.
+    """
+
+    family: str
+    name: str
+    info: bytes
+    entries: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class OtherFilter:
     """A packet filter that is on the path but is not in the nf_tables dump, such as legacy iptables, XDP, tc or IPVS.
 
@@ -212,7 +225,7 @@ class Namespace:
     namespace the reader ran in. `sysctls` maps names such as "net.ipv4.conf.eth0.rp_filter" to text. `announcements` is what
     speakers answered on its interfaces, None if nobody asked; `mdns_unshared`: a socket holds UDP 5353 and lets no other
     program have it too; `ipv6`: the kernel gives IPv6 sockets. Where `nft` is None, `texts` may tell of the packet filter
-    instead (`snapshot import`).
+    instead (`snapshot import`); beside it, they hold the ipsets. `legacy` are the tables of legacy iptables.
     """
 
     id: str
@@ -228,6 +241,7 @@ class Namespace:
     nft: NftDump | None = None
     other_filters: tuple[OtherFilter, ...] = ()
     texts: tuple[FilterText, ...] = ()
+    legacy: tuple[LegacyTable, ...] = ()
     announcements: tuple[Announcement, ...] | None = None
     mdns_unshared: bool = False
     ipv6: bool = True
