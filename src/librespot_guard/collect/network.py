@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from librespot_guard.collect import namespaces
+from librespot_guard.collect.ipset import read_ipsets
+from librespot_guard.collect.legacy import read_legacy
 from librespot_guard.collect.links import read_addresses, read_groups, read_links, read_neighbours
 from librespot_guard.collect.netlink import NETLINK_ROUTE, Netlink
 from librespot_guard.collect.nft import read_nft
@@ -15,8 +17,9 @@ from librespot_guard.collect.routes import read_routes, read_rules
 from librespot_guard.collect.sockets import read_listeners
 from librespot_guard.collect.sysctls import read_sysctls
 from librespot_guard.errors import MachineError
-from librespot_guard.snapshot import Gap, Namespace
+from librespot_guard.snapshot import Gap, LegacyTable, Namespace
 
+_LEGACY = {"iptables-legacy": "ipv4", "ip6tables-legacy": "ipv6"}
 T = TypeVar("T")
 D = TypeVar("D")
 
@@ -67,6 +70,10 @@ def read_namespace(
             lambda: read_other_filters(link, links, xdp, sysctls),
             (),
         )
+    legacy: tuple[LegacyTable, ...] = attempt("legacy iptables", read_legacy, ())
+    read = {(one.family, one.name) for one in legacy}
+    other = tuple(o for o in other if (_LEGACY.get(o.kind), o.where) not in read)
+    ipsets = attempt("ipsets", read_ipsets, None)
     groups = attempt("multicast groups", read_groups, ())
     listeners, blind = attempt("sockets", lambda: read_listeners(index, pids, paths), ((), ()))
     nft = attempt("packet filter (nf_tables)", read_nft, None)
@@ -85,6 +92,8 @@ def read_namespace(
             listeners=listeners,
             nft=nft,
             other_filters=other,
+            texts=(ipsets,) if ipsets else (),
+            legacy=legacy,
             ipv6=_has_ipv6(),
         ),
         tuple(gaps),

@@ -1,6 +1,9 @@
 """A neutral model of a packet filter, and its readers."""
 
 from librespot_guard.firewall.decode import decode
+from librespot_guard.firewall.ipset_save import IpSets
+from librespot_guard.firewall.legacy import legacy_tables
+from librespot_guard.firewall.listings import read_listings
 from librespot_guard.firewall.model import (
     SET_ANONYMOUS,
     SET_CONCAT,
@@ -46,6 +49,7 @@ from librespot_guard.firewall.model import (
     Xt,
 )
 from librespot_guard.firewall.words import expression_text, rule_text
+from librespot_guard.firewall.xt_native import native
 
 __all__ = [
     "SET_ANONYMOUS",
@@ -70,6 +74,7 @@ __all__ = [
     "Fib",
     "Hook",
     "Immediate",
+    "IpSets",
     "Limit",
     "Lookup",
     "Masquerade",
@@ -92,5 +97,8 @@ __all__ = [
     "Xt",
     "decode",
     "expression_text",
+    "legacy_tables",
+    "native",
+    "read_listings",
     "rule_text",
 ]

@@ -1,7 +1,7 @@
 """One network namespace, ready for questions: its facts with its packet filter decoded and its hooks in order."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from librespot_guard import firewall
@@ -182,10 +182,25 @@ def world(snapshot: Snapshot, ns_id: str | None = None, *, ruleset: Ruleset | No
 def _make(around: Worlds, namespace: Namespace, ruleset: Ruleset | None) -> World:
     doubts: list[str] = []
     if ruleset is None:
-        if namespace.nft is None:
+        if namespace.nft is not None:
+            ruleset = firewall.decode(namespace.nft, byteorder=around.snapshot.byteorder)
+        elif any(t.kind != "ipset-save" for t in namespace.texts):
+            ruleset = firewall.read_listings(namespace.texts, interfaces={n.name: n.index for n in namespace.links})
+        else:
             ruleset = Ruleset((), around.snapshot.byteorder)
             doubts.append("the packet filter of this namespace could not be read")
-        else:
-            ruleset = firewall.decode(namespace.nft, byteorder=around.snapshot.byteorder)
+    ruleset = _with_iptables(namespace, ruleset)
     doubts += ruleset.incomplete
     return World(namespace, ruleset, tuple(doubts), namespace.other_filters, around=around)
+
+
+def _with_iptables(namespace: Namespace, ruleset: Ruleset) -> Ruleset:
+    """The ruleset with the tables of legacy iptables beside its own, and extensions in native instructions where there are any."""
+    listing = next((t for t in namespace.texts if t.kind == "ipset-save"), None)
+    ipsets = firewall.IpSets(listing.text, source=listing.source) if listing else None
+    numbers = ipsets.numbers if ipsets else {}
+    tables, incomplete = firewall.legacy_tables(
+        namespace.legacy, order=ruleset.byteorder, ipsets=ipsets, numbers=numbers
+    )
+    whole = replace(ruleset, tables=(*ruleset.tables, *tables), incomplete=(*ruleset.incomplete, *incomplete))
+    return firewall.native(whole, ipsets=ipsets, numbers=numbers)

@@ -184,6 +184,32 @@ class NftDump:
 
 
 @dataclass(frozen=True, slots=True)
+class FilterText:
+    """What a tool printed about the packet filter, kept as it was: the facts of a host that could not be read itself.
+
+    `kind` is "nft-json", "iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save" or "ipset-save";
+    `source` is what the text is called in messages. `firewall.read_listings` reads it.
+    """
+
+    kind: str
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyTable:
+    """A table of legacy iptables as the kernel gave it; `firewall.legacy_tables` reads it.
+
+    `family` is "ipv4" or "ipv6"; `info` is struct ipt_getinfo, `entries` the struct ipt_entry or ip6t_entry of the table.
+    """
+
+    family: str
+    name: str
+    info: bytes
+    entries: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class OtherFilter:
     """A packet filter that is on the path but is not in the nf_tables dump, such as legacy iptables, XDP, tc or IPVS.
 
@@ -219,7 +245,8 @@ class Namespace:
     `id` is the inode number of the namespace as text; `name` is its name under /run/netns, if any; `home` marks the
     namespace the reader ran in. `sysctls` maps names such as "net.ipv4.conf.eth0.rp_filter" to text. `announcements` is what
     speakers answered on its interfaces, None if nobody asked; `mdns_unshared`: a socket holds UDP 5353 and lets no other
-    program have it too; `ipv6`: the kernel gives IPv6 sockets.
+    program have it too; `ipv6`: the kernel gives IPv6 sockets. Where `nft` is None, `texts` may tell of the packet filter
+    instead (`snapshot import`); beside it, they hold the ipsets. `legacy` are the tables of legacy iptables.
     """
 
     id: str
@@ -234,6 +261,8 @@ class Namespace:
     listeners: tuple[Listener, ...] = ()
     nft: NftDump | None = None
     other_filters: tuple[OtherFilter, ...] = ()
+    texts: tuple[FilterText, ...] = ()
+    legacy: tuple[LegacyTable, ...] = ()
     announcements: tuple[Announcement, ...] | None = None
     mdns_unshared: bool = False
     ipv6: bool = True
