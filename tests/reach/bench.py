@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
-from kernel_judge import TRACER, Fact, Stage, read_world, stage
+from kernel_judge import Fact, Stage, read_world, stage
 from librespot_guard import collect, firewall
 from librespot_guard.lab import _nfnetlink
 from librespot_guard.lab.frames import build, token_of
@@ -40,6 +40,17 @@ _TOKEN = 0x5A000000
 # as many packets as fit an ordinary netlink socket with all their trace messages
 _BATCH = 12
 _MOST_REFUSALS = 6
+# first of all that a packet can meet; the frames behind a batch are not traced
+_TRACER = "".join(
+    f"""
+table netdev zz_tracer_{dev} {{
+	chain c {{
+		type filter hook ingress device "{dev}" priority -2000
+		meta protocol {{ ip, ip6 }} meta nftrace set 1
+	}}
+}}"""
+    for dev in ("eth0", "eth1")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +87,7 @@ class Bench:
         for _ in range(_MOST_REFUSALS):
             text = "\n".join(lines)
             done = subprocess.run(
-                ["nft", "-f", "-"], input=f"flush ruleset\n{text}\n{TRACER}", text=True, capture_output=True, check=False
+                ["nft", "-f", "-"], input=f"flush ruleset\n{text}\n{_TRACER}", text=True, capture_output=True, check=False
             )
             if done.returncode == 0:
                 return self.world(), text
@@ -107,21 +118,22 @@ class Bench:
         tokens = {}
         for index in chosen:
             packet = packets[index]
-            self._token = _TOKEN + (self._token + 1 & 0xFFFF)
+            # every other number: an answer acknowledges the one between
+            self._token = _TOKEN + (self._token + 2 & 0xFFFF)
             tokens[self._token] = index
             injector = self.injectors[packet.iface]
             injector.send(build(packet, self._token, source_mac=injector.mac, target_mac=self.macs[packet.iface]))
         # what is forwarded is queued behind the first of these, and before the second
         for _ in range(2):
             self._settle()
-        trails = self._trails()
+        trails = self._trails({token: packets[index] for token, index in tokens.items()})
         for index in tokens.values():
             out[index] = Seen("stopped")
         for token, address, port in self._delivered():
             if token in tokens:
                 out[tokens[token]] = Seen("delivered", address, port)
-        for token in self._forwarded():
-            if token in tokens:
+        for token, kind in self._forwarded():
+            if token in tokens and kind in (None, packets[tokens[token]].icmp_type):
                 out[tokens[token]] = Seen("forwarded")
         for token, index in tokens.items():
             out[index] = replace(out[index], trail=trails.get(token, ()))
@@ -155,7 +167,8 @@ class Bench:
                     port = struct.unpack_from(">H", upper, 2)[0] if proto in ("tcp", "udp") else 0
                     yield token, address, port
 
-    def _forwarded(self) -> Iterator[int]:
+    def _forwarded(self) -> Iterator[tuple[int, int | None]]:
+        """Tokens of packets that left by a cable, with the type of ICMP (an answer to an echo bears the token of the echo)."""
         for tap in self.far:
             while True:
                 try:
@@ -169,11 +182,10 @@ class Bench:
                 number = frame[23] if four else frame[20]
                 proto = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmpv6"}.get(number, "")
                 token = token_of(proto, frame[start:])
-                # an error message of the host quotes a packet that it refused; it is no such packet
                 if token is not None:
-                    yield token
+                    yield token, frame[start] if proto.startswith("icmp") else None
 
-    def _trails(self) -> dict[int, tuple[Fact, ...]]:
+    def _trails(self, sent: dict[int, Packet]) -> dict[int, tuple[Fact, ...]]:
         """The rules that each packet met, by token; the tracer's own left out."""
         out: dict[int, list[Fact]] = {}
         current: dict[bytes, int] = {}
@@ -184,9 +196,13 @@ class Bench:
                 continue
             fields = _attributes(data[20:length])
             if 8 in fields:  # NFTA_TRACE_NETWORK_HEADER: the first event of a base chain
-                transport = fields.get(9, b"")
-                marks = [struct.unpack_from(">I", transport, at)[0] for at in (4, 8) if len(transport) >= at + 4]
-                current[fields[6]] = next((m for m in marks if m >> 16 == _TOKEN >> 16), 0)
+                head, transport = fields[8], fields.get(9, b"")
+                at = 4 if head[9 if head[0] >> 4 == 4 else 6] == 6 else 8
+                mark = struct.unpack_from(">I", transport, at)[0] if len(transport) >= at + 4 else 0
+                packet = sent.get(mark)
+                # the answer to an echo bears the token of the echo
+                answer = packet is not None and packet.proto.startswith("icmp") and transport[0] != packet.icmp_type
+                current[fields[6]] = mark if packet is not None and not answer else 0
             token = current.get(fields.get(6, b""), 0)
             table = f"{_FAMILIES.get(data[16], '')} {fields.get(1, b'').rstrip(bytes(1)).decode()}"
             if not token or "zz_tracer" in table:

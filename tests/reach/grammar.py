@@ -190,7 +190,7 @@ class Grammar:
             f"meta mark set {ip} saddr map {{ {self.mapping(ip == 'ip6', '1', '2', '0x12')} }}",
             "meta mark set tcp dport map { 80 : 1, 3678 : 2, 8000-9000 : 0x12 }", f"add @seen4 {{ {ip} saddr }}",
             f"update @seen4 {{ {ip} saddr timeout 10s }}", f"add @meter4 {{ {ip} saddr limit rate 3/second }}",
-            "delete @seen4 { ip saddr }", "tcp sport set 443", "udp dport set 80", "meta nftrace set 1",
+            "delete @seen4 { ip saddr }", "tcp sport set 443", "udp dport set 80",
             "meta mark set jhash ip saddr mod 4", "meta mark set numgen inc mod 2",
         )  # fmt: skip
 

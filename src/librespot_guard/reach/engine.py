@@ -63,6 +63,7 @@ class Answer:
         The destination differs from the one asked for where NAT leads from it to the listener. KeyError if the source is
         not in `may`.
         """
+        # what surely gets through stands before what perhaps does
         for dst, dport, universe, region in self._passes:
             try:
                 return universe.choice(region, source) | {"daddr": dst, "dport": dport}
@@ -157,25 +158,27 @@ class Engine:
         """Who reaches `dport` at the address `dst` (a number) of this host over the interface."""
         everything = IntervalSet.full(fields.saddr_bits(self.family))
         doubts = (*self.world.doubts_about(self.iface, self.family), *self._unordered)
-        may = must = martian = IntervalSet()
-        passes = []
+        may = must = shown_may = shown_must = martian = IntervalSet()
+        passes, certain = [], []
         walker = Walker(self.world, self.iface, self.family, self.proto, self._universe, self.lowered)
         try:
             for entry in self._entries(dst, dport):
                 delivered, stopped, refused = self._packets(walker, entry, (dst, dport))
                 sure = dict(delivered)
                 remove(sure, stopped)
-                may |= self._universe.sources(delivered)
-                must |= self._universe.sources(sure)
-                martian |= refused
+                # what routing refuses at one entry it may let through at another
+                here, surely = self._universe.sources(delivered), self._universe.sources(sure)
+                may, must = may | (here - refused), must | (surely - refused)
+                shown_may, shown_must, martian = shown_may | here, shown_must | surely, martian | refused
                 passes.append((*entry, self._universe, delivered))
+                certain.append((*entry, self._universe, sure))
         except TooComplexError as error:
             return Answer(everything, IntervalSet(), (str(error), *doubts), shown_may=everything)
         if doubts:
-            must = IntervalSet()
+            must = shown_must = IntervalSet()
         reasons = (*doubts, *(reason for reason, _ in walker.reasons.most_common()))
         because = tuple(dict.fromkeys(reasons)) if may != must else ()
-        return Answer(may - martian, must - martian, because, martian, may, must, tuple(passes))
+        return Answer(may, must, because, martian, shown_may, shown_must, (*certain, *passes))
 
     def _entries(self, dst: int, dport: int) -> list[tuple[int, int]]:
         """The destinations on the wire that can end at (dst, dport): itself, and where destination NAT may lead there from."""

@@ -127,6 +127,8 @@ class _Journey:
         """From the interface to the socket, or as far as it gets."""
         family = self.flow.family
         stopped = self._hook("ingress", self.world.base_chains("ingress", family, self.flow.iif.name))
+        if not stopped and (why := self._refused_early()):
+            return Trace("dropped", tuple(self.trail), (why,))
         stopped = stopped or self._prerouting()
         if stopped:
             return self._end(stopped)
@@ -143,6 +145,15 @@ class _Journey:
         stopped = stopped or self._hook("postrouting", self.world.base_chains("postrouting", family))
         stopped = stopped or self._hook("egress", self.world.base_chains("egress", family, dev))
         return self._end(stopped or "forwarded")
+
+    def _refused_early(self) -> str | None:
+        """What ip6_rcv_core drops before any filter of the IP hooks: senders that nobody can be, loopback on a wire."""
+        if self.flow.family == "ipv4" or self.flow.iif.loopback or not (is_sure(self.flow.src) and is_sure(self.flow.dst)):
+            return None
+        src, dst = ip_address(self.flow.src[0]), ip_address(self.flow.dst[0])
+        if src.is_loopback or dst.is_loopback:
+            return "::1 is no address on a wire"
+        return "a multicast address is no source" if src.is_multicast else None
 
     def _end(self, verdict: str) -> Trace:
         listener = _listener(self.world, self.flow) if verdict == "delivered" else None

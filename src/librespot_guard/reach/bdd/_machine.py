@@ -122,7 +122,9 @@ class Machine:
                 return self._end("translated", live, decide)
             case fw.Redirect(port_min, port_max, flags):
                 ports = [None if r is None else self._read(r, 2) for r in (port_min, port_max)]
-                return self._end("translated" if redirect(packet, ports, flags, live) else "drop", live, decide)
+                done = redirect(packet, ports, flags, live)
+                decide(fw.Verdict("drop"), live & ~done)
+                return self._end("translated", done, decide)
             case fw.Masquerade():
                 return self._end("translated", live, decide)
             case fw.Xt():
@@ -251,7 +253,7 @@ class Machine:
         if expr.kind == "match":
             answer = xt.match(self.packet, self.fib, expr, live)
             return live & (self._oracle(f"the xt match `{expr.name}` is not analysed") if answer is None else answer)
-        outcome = xt.target(self.packet, expr, live)
+        outcome = xt.target(self.packet, expr, live, decide)
         if outcome == "continue":
             return live
         return self._lose(live, decide) if outcome is None else self._end(outcome, live, decide)

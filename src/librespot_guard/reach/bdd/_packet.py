@@ -138,13 +138,15 @@ class Packet:
         return out, self.algebra.oracle(_OPEN)
 
     def rewrite(self, base: str, offset: int, bits: Vector, where: Function) -> None:
-        """Bytes of a header change; what follows from a change of more than TOS and TTL is not followed."""
+        """Bytes of a header change: whole fields without a checksum of their own, and ports of what is tracked already."""
         start, end = 8 * offset, 8 * offset + len(bits)
         at = 0
         for width, name in self._layout(base):
-            if start <= at and at + width <= end and name in ("tos", "ttl"):
+            if start <= at and at + width <= end and name in ("tos", "ttl", "sport", "dport"):
                 self.assign(name, bits[at - start : at - start + width], where)
-            elif start < at + width and at < end and name not in ("tos", "ttl", "ip_checksum", "version", "flow_label"):
+                if name.endswith("port"):
+                    self.lost = self.lost | (where & ~self.tracked & ~self.untracked)
+            elif start < at + width and at < end and name not in ("ip_checksum", "version", "flow_label"):
                 self.lost = self.lost | where
             at += width
         if at < end:

@@ -26,17 +26,6 @@ MOST_DESTINATIONS = 256
 _RULE = "a routing rule has selectors that are not analysed"
 
 
-def elementary(world: World, family: str) -> Pairs:
-    """The intervals of sources inside which routing and fib look-ups give one answer; 0.0.0.0/8 counts as broadcast there."""
-    out: Pairs = []
-    for low, high in routing.elementary(world, family):
-        if family == "ipv4" and low < 1 << 24 <= high:
-            out += [(low, (1 << 24) - 1), (1 << 24, high)]
-        else:
-            out.append((low, high))
-    return out
-
-
 def destinations(space: Space, packet: Packet, region: Function) -> Iterator[tuple[int | None, Function]]:
     """A region in parts by the destination address."""
     bits = packet.field("daddr", packet.wire.address_bits)
@@ -74,7 +63,7 @@ def fib(space: Space, packet: Packet, expr: Fib, live: Function) -> Vector:
         classes = marks(space, packet, part) if expr.flags & _MARK else iter([(0, part)])
         for mark, here in classes:
             found: dict[bytes | None, Pairs] = {}
-            for low, high in elementary(packet.wire.world, packet.wire.family):
+            for low, high in routing.elementary(packet.wire.world, packet.wire.family):
                 found.setdefault(_load(packet, expr, low, dst, mark), []).append((low, high))
             for data, pairs in found.items():
                 where = here & space.sources(pairs)
@@ -110,7 +99,7 @@ def _load(packet: Packet, expr: Fib, src: int, dst: int, mark: int) -> bytes | N
 
 def _type4(world: World, address: int, dev: str | None) -> int:
     """inet_dev_addr_type: special addresses, then the local table alone."""
-    if address >> 24 == 0 or address == 0xFFFFFFFF:
+    if address in (0, 0xFFFFFFFF):
         return _TYPES["broadcast"]
     if address >> 28 == 0xE:
         return _TYPES["multicast"]
@@ -146,10 +135,10 @@ def _interface(
     """The interface that leads to an address, "" for none, None if it can't be told (nft_fib4_eval, nft_fib6_eval)."""
     (src, dst), (address, other) = ends, pair
     if family == "ipv4":
-        if src >> 24 == 0 and (dst == 0xFFFFFFFF or dst >> 8 == 0xE00000):
+        if src == 0 and (dst == 0xFFFFFFFF or dst >> 8 == 0xE00000):
             return iface
-        # get_saddr: no route is looked for on behalf of multicast, broadcast or 0.0.0.0/8
-        other = 0 if other >> 28 == 0xE or other == 0xFFFFFFFF or other >> 24 == 0 else other
+        # get_saddr: no route is looked for on behalf of multicast or broadcast
+        other = 0 if other >> 28 == 0xE or other == 0xFFFFFFFF else other
     link_local = family == "ipv6" and address >> 118 == 0xFE80 >> 6
     found = routing.fib(
         world, family, address, source=other, iif="lo", mark=mark, dev=(dev or iface) if link_local else None

@@ -29,26 +29,27 @@ def translate(packet: Packet, kind: str, ends: list[Vector | None], flags: int, 
     _apply(packet, kind, new, live)
 
 
-def redirect(packet: Packet, ports: list[Vector | None], flags: int, live: Function) -> bool:
-    """Apply redirect: to the first usable address of the ingress interface; false if it has none (the packets are dropped)."""
-    wire = packet.wire
+def redirect(packet: Packet, ports: list[Vector | None], flags: int, live: Function) -> Function:
+    """Apply redirect: to the first usable address of the ingress interface; returns where there is one (the rest is dropped)."""
+    wire, algebra = packet.wire, packet.algebra
     own = [a for a in wire.world.namespace.addresses if a.family == wire.family and a.dev == wire.iface]
     if wire.family == "ipv4":
-        own = [a for a in own if a.scope == 0]  # inet_select_addr(dev, 0, RT_SCOPE_UNIVERSE)
+        parts = [(live, [a for a in own if a.scope == 0])]  # inet_select_addr(dev, 0, RT_SCOPE_UNIVERSE)
     else:
-        local = packet.algebra.among(packet.field("daddr", 128)[:10], [(0xFE80 >> 6, 0xFE80 >> 6)]) & live
-        if local.satisfiable():
-            # nf_nat_redirect_ipv6: a link-local destination needs a link-local address
-            near = [a for a in own if ip_address(a.address).is_link_local]
-            packet.lost = packet.lost | (local if near != own[:1] else packet.algebra.false)
-    if not own:
-        return False
-    new = [("daddr", octets(ip_address(own[0].address).packed))]
+        # nf_nat_redirect_ipv6: a link-local destination needs a link-local address
+        local = algebra.equal(packet.field("daddr", 128)[:10], 0xFE80 >> 6)
+        parts = [(live & ~local, own), (live & local, [a for a in own if ip_address(a.address).is_link_local])]
+    done = algebra.false
     first, last = ports
-    if first is not None:
-        new.append(("dport", _port(packet, packet.field("dport", 16), first, last, flags)))
-    _apply(packet, "dnat", new, live)
-    return True
+    for region, usable in parts:
+        if not usable or not region.satisfiable():
+            continue
+        new = [("daddr", octets(ip_address(usable[0].address).packed))]
+        if first is not None:
+            new.append(("dport", _port(packet, packet.field("dport", 16), first, last, flags)))
+        _apply(packet, "dnat", new, region)
+        done = done | region
+    return done
 
 
 def _address(packet: Packet, old: Vector, first: Vector, last: Vector | None, flags: int) -> Vector:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from librespot_guard.firewall.model import Fib, Xt
+from librespot_guard.firewall.model import Fib, Verdict, Xt
 from librespot_guard.reach.bdd._bits import Function, both, differs, octets
 from librespot_guard.reach.bdd._translation import redirect, translate
 
@@ -178,7 +178,7 @@ _HARMLESS = {
 }  # fmt: skip
 
 
-def target(packet: Packet, xt: Xt, live: Function) -> str | None:
+def target(packet: Packet, xt: Xt, live: Function, decide: Callable[[Verdict, Function], None]) -> str | None:
     """Carry an xt target out: "continue", "translated" or "drop"; None if it is not analysed."""
     if xt.name in _HARMLESS:
         return "continue"
@@ -197,11 +197,11 @@ def target(packet: Packet, xt: Xt, live: Function) -> str | None:
             packet.untracked = packet.untracked | (live & ~packet.tracked & ~packet.template)
             return "continue"
         case "DNAT" | "SNAT" | "REDIRECT":
-            return _nat(packet, xt, live)
+            return _nat(packet, xt, live, decide)
     return None
 
 
-def _nat(packet: Packet, xt: Xt, live: Function) -> str | None:
+def _nat(packet: Packet, xt: Xt, live: Function, decide: Callable[[Verdict, Function], None]) -> str | None:
     """Struct nf_nat_ipv4_multi_range_compat (revision 0 of IPv4), nf_nat_range or nf_nat_range2."""
     old = packet.wire.family == "ipv4" and xt.revision == 0
     start, size = (4, 4) if old else (0, 16)
@@ -216,6 +216,7 @@ def _nat(packet: Packet, xt: Xt, live: Function) -> str | None:
     if flags & _PROTO_SPECIFIED:
         ends[2:] = [octets(xt.info[a : a + 2]) for a in (at + 2 * size, at + 2 * size + 2)]
     if xt.name == "REDIRECT":
-        return "translated" if redirect(packet, ends[2:], flags, live) else "drop"
+        decide(Verdict("drop"), live & ~redirect(packet, ends[2:], flags, live))
+        return "translated"
     translate(packet, xt.name.lower(), ends, flags, live)
     return "translated"

@@ -23,13 +23,14 @@ from librespot_guard.firewall.model import (
     Immediate,
     Masquerade,
     Nat,
+    PayloadSet,
     Redirect,
     Table,
     Unknown,
     Verdict,
     Xt,
 )
-from librespot_guard.reach.bdd import _routes as routes
+from librespot_guard.reach import routing
 from librespot_guard.reach.bdd._bits import NeedRawError, Tag, Vector, constant
 from librespot_guard.reach.bdd._edges import OPAQUE, EdgeAlgebra, EdgePacket
 from librespot_guard.reach.bdd._machine import Machine
@@ -51,7 +52,10 @@ _WIDTH = {"ipv4": 32, "ipv6": 128}
 
 @dataclass(frozen=True, slots=True)
 class BddAnswer:
-    """Who reaches a port; the fields are those of `reach.engine.Answer`."""
+    """Who reaches a port; the fields are those of `reach.engine.Answer`.
+
+    `listed` is false if there are too many separate ranges of addresses to list them: the bounds then are coarse.
+    """
 
     may: IntervalSet
     must: IntervalSet
@@ -59,6 +63,7 @@ class BddAnswer:
     martian: IntervalSet = field(default_factory=IntervalSet)
     shown_may: IntervalSet = field(default_factory=IntervalSet)
     shown_must: IntervalSet = field(default_factory=IntervalSet)
+    listed: bool = True
     _passes: tuple[tuple[int, int, Space, object], ...] = field(default=(), repr=False)
 
     @property
@@ -128,6 +133,7 @@ class BddEngine:
         return any(
             isinstance(e, Redirect)
             or (isinstance(e, Nat) and e.kind == "dnat")
+            or isinstance(e, PayloadSet)
             or (isinstance(e, Xt) and e.name in ("DNAT", "REDIRECT"))
             for e in exprs
         )
@@ -144,7 +150,7 @@ class BddEngine:
                 del tagged[str(error)]
                 continue
             break
-        known = {low for low, _ in routes.elementary(self.world, self.family)}
+        known = {low for low, _ in routing.elementary(self.world, self.family)}
         top = 1 << self.width
         starts = None
         if "saddr" in tagged:
@@ -182,6 +188,7 @@ class BddEngine:
         starts, _ = self._edges
         bounds: dict[str, list[tuple[int, int]]] = {"may": [], "must": [], "shown_may": [], "shown_must": []}
         martian = IntervalSet()
+        listed = True
         passes: list[tuple[int, int, Space, object]] = []
         because: dict[str, None] = dict.fromkeys(self._doubts)
         for entry in self._entries(dst):
@@ -193,18 +200,20 @@ class BddEngine:
             refused = space.sources(list(outcome.martian.pairs))
             martian |= outcome.martian
             for name, found in (("", outcome.delivered & ~refused), ("shown_", outcome.delivered)):
-                bounds[name + "may"] += space.ranges(space.may(found))[0]
-                bounds[name + "must"] += space.ranges(space.must(found))[1]
+                outer, inner = space.ranges(space.may(found)), space.ranges(space.must(found))
+                bounds[name + "may"] += outer[0]
+                bounds[name + "must"] += inner[1]
+                listed = listed and outer[0] == outer[1] and inner[0] == inner[1]
             because |= dict.fromkeys(space.because(outcome.delivered))
             passes.append((entry, dport, space, outcome.delivered & ~refused))
         sets = {name: IntervalSet.of(pairs) for name, pairs in bounds.items()}
         if self._doubts:
             sets["must"] = sets["shown_must"] = IntervalSet()
-        if sets["may"] != sets["must"] and not because:
+        if not listed:
             because["more separate ranges of addresses than can be listed"] = None
         if sets["may"] == sets["must"]:
             because = {}
-        return BddAnswer(**sets, because=tuple(because), martian=martian, _passes=tuple(passes))
+        return BddAnswer(**sets, because=tuple(because), martian=martian, listed=listed, _passes=tuple(passes))
 
     def _free(self, space: Space):  # type: ignore[no-untyped-def]  # noqa: ANN202
         from librespot_guard.reach import _fields  # noqa: PLC0415
@@ -222,7 +231,7 @@ class BddEngine:
         yield dst
         if not self._translates:
             return
-        edges = self._edges[1] | {low for low, _ in routes.elementary(self.world, self.family)}
+        edges = self._edges[1] | {low for low, _ in routing.elementary(self.world, self.family)}
         starts = sorted({0, *edges} - {1 << self.width})
         own = starts[bisect_right(starts, dst) - 1]
         others = [start for start in starts if start != own]
