@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from librespot_guard import firewall as fw
@@ -16,7 +17,7 @@ from librespot_guard.reach.packet import Packet
 from librespot_guard.reach.routing import number, text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from random import Random
 
     from librespot_guard.reach.world import World
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _VARIED = {"sport", "tcp_flags", "daddr", "dport"}
 # expressions whose outcome one packet can't tell: a rule that holds one may or may not be on the trail
 _OPEN = (fw.Limit, fw.Dynset, fw.Unknown)
+_OPEN_META = ("cpu", "prandom", "random", "skuid", "skgid", "cgroup", "rtclassid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ def _promises(ask: Ask, answer: Answer | BddAnswer) -> list[Packet]:
 
 
 def _interpreted(
-    world: World, packet: Packet, what: Seen, open_rules: set[tuple[str, int]], tally: Tally
+    world: World, packet: Packet, what: Seen, open_rules: dict[tuple[str, int], Callable[[Packet], bool]], tally: Tally
 ) -> list[Wrong]:
     said = trace(world, packet)
     mine = tuple((s.table, s.chain, s.handle, s.rule if s.handle is None else "") for s in said.trail)
@@ -183,7 +185,7 @@ def _interpreted(
         facts = [trail[place] if place < len(trail) else None for trail in (mine, kernels)]
         if facts[0] != facts[1]:
             # of two ways past such a rule the interpreter shows one
-            if any(f and f[2] is not None and (f[0], f[2]) in open_rules for f in facts):
+            if any(f and f[2] is not None and open_rules.get((f[0], f[2]), _never)(packet) for f in facts):
                 break
             return [Wrong("the interpreter's trail is not the kernel's", says, packet)]
     return []
@@ -206,27 +208,49 @@ def _bounded(packet: Packet, what: Seen, answers: dict[Ask, tuple[Answer, BddAns
     ]
 
 
-def _open_rules(world: World) -> set[tuple[str, int]]:
-    """Rules (table, handle) of which one packet can't tell whether they match."""
-    out = set()
+def _open_rules(world: World) -> dict[tuple[str, int], Callable[[Packet], bool]]:
+    """Rules (table, handle) of which one packet can't tell whether they match, with for which packets that is so."""
+    out: dict[tuple[str, int], Callable[[Packet], bool]] = {}
     for table in world.ruleset.tables:
         sets = {s.name for s in table.sets if any(e.conditional for e in s.elements)}
         for chain in table.chains:
             for rule in chain.rules:
+                loads = [e for e in rule.exprs if isinstance(e, fw.Payload)]
                 if any(
                     isinstance(e, _OPEN)
                     or (isinstance(e, fw.Lookup) and e.set_name in sets)
-                    or (isinstance(e, fw.Meta) and e.key in ("cpu", "prandom", "random"))
-                    or (isinstance(e, fw.Payload) and _reads_the_open(e))
+                    or (isinstance(e, fw.Meta) and e.key in _OPEN_META)
                     for e in rule.exprs
                 ):
-                    out.add((f"{table.family} {table.name}", rule.handle))
+                    out[f"{table.family} {table.name}", rule.handle] = _always
+                elif loads:
+                    out[f"{table.family} {table.name}", rule.handle] = partial(_reads_the_open, loads)
     return out
 
 
-def _reads_the_open(expr: fw.Payload) -> bool:
-    """The sender's hardware address: the bench has one, no question says which."""
-    return expr.base == "link" and expr.offset < 12
+def _always(_packet: Packet) -> bool:
+    return True
+
+
+def _never(_packet: Packet) -> bool:
+    return False
+
+
+# bytes that a question leaves to the sender: hardware address, identification and checksums, flow label, sequence numbers
+_LEFT_OPEN = {
+    "link": {"": [(6, 12)]},
+    "network": {"ipv4": [(4, 8), (10, 12)], "ipv6": [(1, 4)]},
+    "transport": {"tcp": [(4, 12), (14, 999)], "udp": [(6, 999)], "icmp": [(2, 999)], "icmpv6": [(2, 999)]},
+}
+
+
+def _reads_the_open(loads: Sequence[fw.Payload], packet: Packet) -> bool:
+    for load in loads:
+        kinds = _LEFT_OPEN.get(load.base, {"": [(0, 999)]})
+        key = {"link": "", "network": packet.family, "transport": packet.proto}.get(load.base, "")
+        if any(load.offset < end and start < load.offset + load.length for start, end in kinds[key]):
+            return True
+    return False
 
 
 def _looks_at_filled_sets(world: World) -> bool:
@@ -248,8 +272,3 @@ def asks(packets: Sequence[Packet], random: Random, count: int) -> list[Ask]:
     )
     common = [ask for ask, _ in found.most_common(3 * count)]
     return random.sample(common, min(count, len(common)))
-
-
-def settled(packets: Sequence[Packet]) -> list[Packet]:
-    """The packets with their defaults in place, as a case file gives them back."""
-    return [replace(p) for p in packets]

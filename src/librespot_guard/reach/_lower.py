@@ -73,9 +73,10 @@ class Translate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rewrite:
-    """The packet's own bytes change in a way that is not followed."""
+    """The packet's own bytes change in a way that is not followed; `diverts`: perhaps its port or address too."""
 
     reason: str
+    diverts: bool = False
 
 
 Op = Need | Test | Maybe | Decide | Branch | Assign | Untrack | Translate | Rewrite
@@ -171,8 +172,11 @@ class Lowering:
             case fw.CtSet(key, sreg):
                 if key == "mark":
                     ops.append(Assign("ct_mark", self._read(registers, sreg, 4)))
-            case fw.PayloadSet():
-                ops.append(Rewrite("a rule rewrites the packet"))
+            case fw.PayloadSet(base, offset, length):
+                written = {p.field for p in fields.payload(base, offset, length, self.family, self.proto)}
+                ops.append(
+                    Rewrite("a rule rewrites the packet", diverts=not written <= {"version", "ihl", "tos", "flow_label", "ttl"})
+                )
             case fw.Nat(kind="dnat"):
                 self._dnat(expr, registers, out)
             case fw.Nat() | fw.Masquerade():

@@ -146,7 +146,7 @@ class Walker:
             return replace(where, ct="untracked") if where.ct == "none" else where
         if isinstance(op, Rewrite):
             self._doubt(op.reason)
-            return replace(where, tainted=True)
+            return replace(where, tainted=True, dport=None if op.diverts else where.dport)
         number = reader.constant(op.value)
         if number is not None and self.world.ruleset.byteorder == "little":
             number = int.from_bytes(number.to_bytes(4, "big"), "little")

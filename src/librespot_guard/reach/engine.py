@@ -24,7 +24,7 @@ from librespot_guard.firewall.model import (
 from librespot_guard.reach import _fields as fields
 from librespot_guard.reach import routing
 from librespot_guard.reach._environment import Environment
-from librespot_guard.reach._lower import Branch, Decide, Lowered, Lowering, Test, Translate
+from librespot_guard.reach._lower import Branch, Decide, Lowered, Lowering, Rewrite, Test, Translate
 from librespot_guard.reach._region import Region, Universe, add, remove, restricted
 from librespot_guard.reach._walk import Regions, TooComplexError, Walker, merge
 from librespot_guard.reach.intervals import IntervalSet
@@ -192,7 +192,11 @@ class Engine:
                     }
                 elif name in ("daddr", "ct_daddr"):
                     addresses |= {low for low, high in values if low == high}
-        if not any(isinstance(op, Translate) for lowered in self._cone for op in lowered.ops):
+        if not any(
+            isinstance(op, Translate) or (isinstance(op, Rewrite) and op.diverts)
+            for lowered in self._cone
+            for op in lowered.ops
+        ):
             return [(dst, dport)]
         found = [
             (a, p) for a in sorted(addresses, key=lambda a: a != dst) for p in sorted(ports, key=lambda p: p != dport)
@@ -217,7 +221,7 @@ class Engine:
         delivered: Region = {}
         for environment, region in current.items():
             if environment.dport is None or environment.dst is None:
-                walker.reasons["NAT to a destination that is not a constant"] += 1
+                walker.reasons["a rule sends packets to a destination that is not a constant"] += 1
                 add(delivered, region)
                 add(stopped, region)
             elif environment.dport == wanted[1] and (environment.dst == wanted[0] or environment.translated):

@@ -141,10 +141,23 @@ class _Journey:
         self.flow.oif = self.world.link(dev) if dev else None
         if self.flow.oif is None:
             raise Undecidable(f"routing: {why}, but which interface it leaves by is not known")
+        if not self._hop():
+            return Trace("dropped", tuple(self.trail), ("its time to live ends here",))
         stopped = self._hook("forward", self.world.base_chains("forward", family))
         stopped = stopped or self._hook("postrouting", self.world.base_chains("postrouting", family))
         stopped = stopped or self._hook("egress", self.world.base_chains("egress", family, dev))
         return self._end(stopped or "forwarded")
+
+    def _hop(self) -> bool:
+        """Count the hop, which forwarding does before its hook (ip_forward, ip6_forward); false if it was the last."""
+        offset = 8 if self.flow.family == "ipv4" else 7
+        left = self.flow.network.read(offset, 1)
+        if left is None or not is_sure(left):
+            raise Undecidable("routing: how many hops the packet has left is not known")
+        if left[0][0] <= 1:
+            return False
+        self.flow.network.write(offset, (bytes([left[0][0] - 1]), b"\xff"))
+        return True
 
     def _refused_early(self) -> str | None:
         """What ip6_rcv_core drops before any filter of the IP hooks: senders that nobody can be, loopback on a wire."""

@@ -4,14 +4,20 @@ Linux delivers a packet to any local address over any interface (the weak host m
 the host's addresses; `surplus` marks those that are not the interface's own.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
-from librespot_guard.reach import routing
+from librespot_guard.reach import choose, routing
 from librespot_guard.reach.engine import Answer, Engine
 from librespot_guard.reach.intervals import cidrs
 from librespot_guard.reach.world import World
 from librespot_guard.snapshot import Listener
+
+if TYPE_CHECKING:
+    from librespot_guard.reach.bdd.engine import BddAnswer
 
 MDNS = {"ipv4": "224.0.0.251", "ipv6": "ff02::fb"}
 MDNS_PORT = 5353
@@ -29,10 +35,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A question with its answer."""
+    """A question with its answer, and the engine that gave it ("intervals" or "bdd")."""
 
     question: Question
-    answer: Answer
+    answer: Answer | BddAnswer
+    engine: str = choose.INTERVALS
 
 
 def families(listener: Listener) -> tuple[str, ...]:
@@ -100,7 +107,8 @@ def answers(world: World, listener: Listener) -> list[Reached]:
         key = (question.iface, question.family)
         if key not in engines:
             engines[key] = Engine(world, question.iface, question.family, listener.proto)
-        out.append(Reached(question, engines[key].ask(routing.number(question.dst), listener.port)))
+        answer, name = choose.ask(engines[key], routing.number(question.dst), listener.port)
+        out.append(Reached(question, answer, name))
     return out
 
 
@@ -123,4 +131,5 @@ def to_json(listener: Listener, service: str | None, surface: str | None, reache
         "must": cidrs(question.family, answer.shown_must),
         "refused_by_routing": cidrs(question.family, answer.martian),
         "inexact_because": list(answer.because),
+        "engine": reached.engine,
     }

@@ -142,7 +142,10 @@ class Packet:
         start, end = 8 * offset, 8 * offset + len(bits)
         at = 0
         for width, name in self._layout(base):
-            if start <= at and at + width <= end and name in ("tos", "ttl", "sport", "dport"):
+            inside = start <= at and at + width <= end
+            if inside and self.algebra.same(self.field(name, width), bits[at - start : at - start + width]).valid():
+                pass
+            elif inside and name in ("tos", "ttl", "sport", "dport"):
                 self.assign(name, bits[at - start : at - start + width], where)
                 if name.endswith("port"):
                     self.lost = self.lost | (where & ~self.tracked & ~self.untracked)
