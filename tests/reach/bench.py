@@ -88,7 +88,11 @@ class Bench:
         for _ in range(_MOST_REFUSALS):
             text = "\n".join(lines)
             done = subprocess.run(
-                ["nft", "-f", "-"], input=f"flush ruleset\n{text}\n{_TRACER}", text=True, capture_output=True, check=False
+                ["nft", "-f", "-"],
+                input=f"flush ruleset\n{text}\n{_TRACER}",
+                text=True,
+                capture_output=True,
+                check=False,
             )
             if done.returncode == 0:
                 return self.world(), text
@@ -99,6 +103,24 @@ class Bench:
             self.refused += len(wrong)
             lines = [line for n, line in enumerate(lines) if n not in wrong]
         raise AssertionError(f"nft refuses\n{text}\n{done.stderr}")
+
+    def adopt(self, sections: dict[str, str]) -> World:
+        """Replace the rules by those that other tools print: for nft, iptables-nft-restore, ip6tables-nft-restore."""
+        commands = [
+            ("nft", f"flush ruleset\n{sections.get('nft', '')}"),
+            *(
+                (f"{name}-nft-restore", sections[name])
+                for name in ("iptables", "ip6tables")
+                if sections.get(name, "").strip()
+            ),
+            ("nft", _TRACER),
+        ]
+        for tool, text in commands:
+            argv = ["nft", "-f", "-"] if tool == "nft" else [tool]
+            done = subprocess.run(argv, input=text, text=True, capture_output=True, check=False)
+            if done.returncode != 0:
+                raise AssertionError(f"{tool}: {done.stderr}\n{text}")
+        return self.world()
 
     def world(self) -> World:
         """The facts with the rules that are loaded now."""
@@ -260,7 +282,10 @@ def _tap(dev: str) -> socket.socket:
 
 def _listeners() -> dict[socket.socket, tuple[str, bool]]:
     out = {}
-    for family, protocols in ((socket.AF_INET, {"tcp": 6, "udp": 17, "icmp": 1}), (socket.AF_INET6, {"tcp": 6, "udp": 17, "icmpv6": 58})):
+    for family, protocols in (
+        (socket.AF_INET, {"tcp": 6, "udp": 17, "icmp": 1}),
+        (socket.AF_INET6, {"tcp": 6, "udp": 17, "icmpv6": 58}),
+    ):
         for proto, number in protocols.items():
             sock = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, number)
             if family == socket.AF_INET6:
@@ -294,13 +319,25 @@ def bench(place: Stage) -> Iterator[Bench]:
         trace.bind((0, 0))
         trace.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFNLGRP_NFTRACE)
         base = read_world()
-        macs = {link.name: bytes.fromhex(link.mac.replace(":", "")) for link in base.namespace.links if link.name in injectors}
+        macs = {
+            link.name: bytes.fromhex(link.mac.replace(":", ""))
+            for link in base.namespace.links
+            if link.mac and link.name in injectors
+        }
         yield Bench(injectors, macs, near, far, raw, trace, base)
 
 
 @contextmanager
-def flat_stage() -> Iterator[Stage]:
-    """The stage of `kernel_judge`, where every neighbour is there: what is forwarded leaves without being asked for."""
+def flat_stage(*, containers: bool = False) -> Iterator[Stage]:
+    """The stage of `kernel_judge`, where every neighbour is there: what is forwarded leaves without being asked for.
+
+    With `containers` there is a third cable, `docker0`, with the addresses of Docker's default bridge.
+    """
     with stage() as place:
-        place.target.ip("link set eth0 arp off", "link set eth1 arp off")
+        if containers:
+            inside = place.box.host("inside")
+            place.box.link(place.target, "docker0", inside, "p")
+            place.target.address("docker0", "172.17.0.1/16")
+            place.far["docker0"] = inside
+        place.target.ip(*(f"link set {dev} arp off" for dev in place.far))
         yield place

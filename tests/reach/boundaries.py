@@ -84,13 +84,19 @@ def _elements(out: Borders, table_set: fw.Set, sreg: int, loaded: dict[int, str]
 class Packets:
     """A source of packets for one ruleset."""
 
-    def __init__(self, ruleset: Ruleset, random: Random) -> None:
+    def __init__(
+        self, ruleset: Ruleset, random: Random, *, targets: list[str] | None = None, ports: list[int] | None = None
+    ) -> None:
         self.random = random
+        extra = targets or []
         found = borders(ruleset).values
         self.sources = {f: self._addresses(f, found[f"saddr{f[-1]}"], ALWAYS[f]) for f in ("ipv4", "ipv6")}
-        self.targets = {f: self._addresses(f, found[f"daddr{f[-1]}"], OTHER[f]) for f in ("ipv4", "ipv6")}
+        self.targets = {
+            f: self._addresses(f, found[f"daddr{f[-1]}"], [*OTHER[f], *(t for t in extra if family_of(t) == f)])
+            for f in ("ipv4", "ipv6")
+        }
         self.sports = sorted(found["sport"] - {0}) or [443]
-        self.dports = sorted((found["dport"] | {80, 3678, 5353, 8080}) - {0})
+        self.dports = sorted((found["dport"] | {80, 3678, 5353, 8080} | set(ports or [])) - {0})
 
     @staticmethod
     def _addresses(family: str, values: set[int], always: list[str]) -> list[str]:
@@ -115,7 +121,9 @@ class Packets:
         proto = random.choices(["tcp", "udp", "icmp"], [5, 3, 1])[0]
         if proto == "icmp":
             kinds = [8, 8, 13, 0, 3, 11] if family == "ipv4" else [128, 128, 129, 1, 135, 3]
-            return Packet(iface, src, dst, "icmp" if family == "ipv4" else "icmpv6", 0, 0, 0, icmp_type=random.choice(kinds))
+            return Packet(
+                iface, src, dst, "icmp" if family == "ipv4" else "icmpv6", 0, 0, 0, icmp_type=random.choice(kinds)
+            )
         sport = random.choice(self.sports) if random.random() < 0.4 else random.randint(32768, 60999)
         flags = random.choice(_FLAGS) if proto == "tcp" else 0
         return Packet(iface, src, dst, proto, sport, random.choice(self.dports), flags)

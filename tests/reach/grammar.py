@@ -17,8 +17,23 @@ NETS4 = [
     "192.168.10.0/24", "192.168.10.64/26", "192.168.10.9", "10.9.0.0/24", "10.9.0.7", "10.0.0.0/8", "203.0.113.0/24", "0.0.0.0/1",
     "198.51.100.7", "192.168.10.128-192.168.10.200", "10.9.0.3-10.9.0.5",
 ]  # fmt: skip
-NETS6 = ["fd00:10::/64", "fd00:10::9", "fd00:9::/64", "2001:db8::/32", "fe80::/10", "8000::/1", "fd00:10::20-fd00:10::77"]
-APART4 = ["192.168.10.0/26", "192.168.10.64-192.168.10.99", "192.168.10.128/25", "10.9.0.0/24", "10.10.0.0/16", "203.0.113.7"]
+NETS6 = [
+    "fd00:10::/64",
+    "fd00:10::9",
+    "fd00:9::/64",
+    "2001:db8::/32",
+    "fe80::/10",
+    "8000::/1",
+    "fd00:10::20-fd00:10::77",
+]
+APART4 = [
+    "192.168.10.0/26",
+    "192.168.10.64-192.168.10.99",
+    "192.168.10.128/25",
+    "10.9.0.0/24",
+    "10.10.0.0/16",
+    "203.0.113.7",
+]
 APART6 = ["fd00:10::/80", "fd00:10:0:0:1::/80", "fd00:9::/64", "2001:db8::/32", "fe80::9"]
 OWN4 = ["192.168.10.2", "192.168.10.3", "10.9.0.2"]
 OWN6 = ["fd00:10::2", "fd00:9::2"]
@@ -66,13 +81,17 @@ class Grammar:
             f"and 0x{self.pick('f', 'ff', '1', 'fff0')} == 0x{self.pick('0', '1', '50', 'e')}",
         )  # fmt: skip
 
-    def address(self, six: bool) -> str:  # noqa: FBT001 - the family
+    def address(self, six: bool) -> str:
         """Addresses as one, a network, a range, a set, ordered or masked."""
         nets, apart = (NETS6, APART6) if six else (NETS4, APART4)
         one = self.pick(*nets)
         hosts = [n for n in nets if "/" not in n and "-" not in n]
         host = self.pick(*hosts)
-        mask = self.pick("::ff", "ffff::", "::1", "ffff:ff00::1") if six else self.pick("0.0.0.255", "255.0.0.1", "0.0.255.0", "0.0.0.1")
+        mask = (
+            self.pick("::ff", "ffff::", "::1", "ffff:ff00::1")
+            if six
+            else self.pick("0.0.0.255", "255.0.0.1", "0.0.255.0", "0.0.0.1")
+        )
         return self.pick(
             one, one, f"!= {one}", f"{self.pick('<', '>', '<=', '>=')} {host}",
             "{ " + ", ".join(self.some(apart)) + " }", "!= { " + ", ".join(self.some(apart)) + " }", "{ " + ", ".join(hosts) + " }",
@@ -175,7 +194,11 @@ class Grammar:
         if below:
             options += [f"{self.pick('jump', 'goto')} {self.pick(*below)}"] * 4
         if self.hook in ("input", "forward"):
-            options += ["reject with tcp reset", "reject with icmpx type admin-prohibited", "reject with icmp type host-unreachable"]
+            options += [
+                "reject with tcp reset",
+                "reject with icmpx type admin-prohibited",
+                "reject with icmp type host-unreachable",
+            ]
             options.append("reject with icmpv6 type no-route")
         return self.random.choice(options)
 
@@ -194,7 +217,7 @@ class Grammar:
             "meta mark set jhash ip saddr mod 4", "meta mark set numgen inc mod 2",
         )  # fmt: skip
 
-    def mapping(self, six: bool, *values: str) -> str:  # noqa: FBT001 - the family
+    def mapping(self, six: bool, *values: str) -> str:
         """Elements of a map from addresses."""
         keys = self.some(APART6 if six else APART4, len(values))
         return ", ".join(f"{k} : {v}" for k, v in zip(keys, values, strict=False))
@@ -210,7 +233,7 @@ class Grammar:
             f"tcp dport vmap {{ 3678 : {picked[0]}, 80-90 : {picked[1]}, 443 : {picked[2]} }}",
             f"th dport vmap {{ 3678 : {picked[0]}, 5353 : {picked[1]}, * : {picked[2]} }}",
             f"meta l4proto vmap {{ tcp : {picked[0]}, udp : {picked[1]} }}",
-            f"iifname vmap {{ eth0 : {picked[0]}, \"eth1\" : {picked[1]} }}",
+            f'iifname vmap {{ eth0 : {picked[0]}, "eth1" : {picked[1]} }}',
             f"ip saddr . th dport vmap {{ 192.168.10.9 . 3678 : {picked[0]}, 10.9.0.0/24 . 1-100 : {picked[1]}, 192.168.10.64/26 . 3678 : {picked[2]} }}",
             f"meta mark vmap {{ 0 : {picked[0]}, 1 : {picked[1]}, 0x10-0x12 : {picked[2]} }}",
             "ip saddr vmap @verdicts",
@@ -269,8 +292,12 @@ class Grammar:
         both = self.family in ("inet", "netdev")
         out = ""
         if both or self.family == "ip":
-            out += f"  set four {{ type ipv4_addr; flags interval; elements = {{ {', '.join(self.some(APART4))} }}; }}\n"
-            out += "  set four_any { type ipv4_addr; flags timeout; elements = { 192.168.10.9, 10.9.0.7 timeout 1h }; }\n"
+            out += (
+                f"  set four {{ type ipv4_addr; flags interval; elements = {{ {', '.join(self.some(APART4))} }}; }}\n"
+            )
+            out += (
+                "  set four_any { type ipv4_addr; flags timeout; elements = { 192.168.10.9, 10.9.0.7 timeout 1h }; }\n"
+            )
             out += "  set triple { type ifname . ipv4_addr . inet_service; flags interval; elements = { eth0 . 192.168.10.0/24 . 1-1024, eth1 . 10.9.0.7 . 3678 }; }\n"
             out += "  set seen4 { type ipv4_addr; flags dynamic,timeout; timeout 1m; elements = { 192.168.10.9 }; }\n"
             out += "  set meter4 { type ipv4_addr; flags dynamic; }\n"
@@ -294,9 +321,9 @@ class Grammar:
         hooks = ["input", *(h for h in ("prerouting", "forward", "postrouting") if self.chance(0.15 if small else 0.3))]
         hooks += ["input"] if self.chance(0.25) else []
         for number, hook in enumerate(hooks):
-            priority = self.random.choice(HOOKS[hook])
+            at = self.random.choice(HOOKS[hook])
             policy = self.pick("accept", "drop") if hook in ("input", "forward") else self.pick(*["accept"] * 5, "drop")
-            out += self.chain(f"{hook}{number}", 0, f"type filter hook {hook} priority {priority}; policy {policy};", hook)
+            out += self.chain(f"{hook}{number}", 0, f"type filter hook {hook} priority {at}; policy {policy};", hook)
         if self.chance(0.2):
             raw = self.pick("tcp dport 3678", "udp dport 5353", 'iifname "eth0"', "th sport 443")
             out += f"  chain raw {{\n    type filter hook prerouting priority -300; policy accept;\n    {raw} notrack\n  }}\n"
@@ -306,5 +333,8 @@ class Grammar:
 
     def text(self) -> str:
         """A whole ruleset: one or several tables of several families."""
-        names = [self.pick("inet", "inet", "inet", "ip", "ip6"), *(f for f in ("ip", "ip6", "netdev", "inet") if self.chance(0.15))]
+        names = [
+            self.pick("inet", "inet", "inet", "ip", "ip6"),
+            *(f for f in ("ip", "ip6", "netdev", "inet") if self.chance(0.15)),
+        ]
         return "".join(self.table(f, f"{f}_{n}", small=n > 0) for n, f in enumerate(names))

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from librespot_guard import firewall as fw
+from librespot_guard.reach._concrete_xt import MATCHES
 from librespot_guard.reach.bdd.engine import BddAnswer, BddEngine
 from librespot_guard.reach.engine import Answer, Engine
 from librespot_guard.reach.interpreter import trace
@@ -89,7 +90,7 @@ def judge(bench: Bench, world: World, packets: Sequence[Packet], asks: Sequence[
     promised = [
         (p, ask, name)
         for ask, pair in answers.items()
-        for name, answer in zip(("intervals", "bdd"), pair, strict=True)
+        for name, answer in _named(*pair)
         for p in _promises(ask, answer)
     ]
     every = [*packets, *(p for p, _, _ in promised)]
@@ -144,11 +145,15 @@ def _compared(ask: Ask, first: Answer, second: BddAnswer) -> list[Wrong]:
     return []
 
 
+def _named(first: Answer, second: Answer) -> tuple[tuple[str, Answer], tuple[str, Answer]]:
+    return (("intervals", first), ("bdd", second))
+
+
 def _shown(ask: Ask, found: IntervalSet) -> str:
     return str(cidrs(ask.family, IntervalSet(found.pairs[:12]))) + ("…" if len(found) > 12 else "")
 
 
-def _promises(ask: Ask, answer: Answer | BddAnswer) -> list[Packet]:
+def _promises(ask: Ask, answer: Answer) -> list[Packet]:
     """Packets at the borders of what an engine promises."""
     out = []
     chosen = answer.must.pairs[:3] + answer.must.pairs[-2:]
@@ -184,7 +189,8 @@ def _interpreted(
     for place in range(max(len(mine), len(kernels))):
         facts = [trail[place] if place < len(trail) else None for trail in (mine, kernels)]
         if facts[0] != facts[1]:
-            # of two ways past such a rule the interpreter shows one
+            # of two ways past such a rule, or out of it, the interpreter shows one
+            facts += mine[max(0, place - 1) : place]
             if any(f and f[2] is not None and open_rules.get((f[0], f[2]), _never)(packet) for f in facts):
                 break
             return [Wrong("the interpreter's trail is not the kernel's", says, packet)]
@@ -203,7 +209,7 @@ def _bounded(packet: Packet, what: Seen, answers: dict[Ask, tuple[Answer, BddAns
     source = number(packet.src)
     return [
         Wrong(f"delivered, and excluded by the engine on {name}", f"the kernel says {what}", packet, ask)
-        for name, answer in zip(("intervals", "bdd"), answers[ask], strict=True)
+        for name, answer in _named(*answers[ask])
         if source not in answer.may
     ]
 
@@ -220,6 +226,7 @@ def _open_rules(world: World) -> dict[tuple[str, int], Callable[[Packet], bool]]
                     isinstance(e, _OPEN)
                     or (isinstance(e, fw.Lookup) and e.set_name in sets)
                     or (isinstance(e, fw.Meta) and e.key in _OPEN_META)
+                    or (isinstance(e, fw.Xt) and e.kind == "match" and e.name not in MATCHES)
                     for e in rule.exprs
                 ):
                     out[f"{table.family} {table.name}", rule.handle] = _always

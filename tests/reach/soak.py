@@ -1,8 +1,8 @@
 """The judge at work: rulesets from a seed, one after the other; a disagreement is shrunk and kept as a case file.
 
-    scripts/soak --seed 7 --rulesets 2000 --packets 500
-    scripts/soak --hours 8                   (a fresh seed, which is printed)
-    scripts/soak --case tests/reach/corpus/found/NAME.nft
+scripts/soak --seed 7 --rulesets 2000 --packets 500
+scripts/soak --hours 8                   (a fresh seed, which is printed)
+scripts/soak --case tests/reach/corpus/found/NAME.nft
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from librespot_guard.reach.packet import Packet, packet_from_json  # noqa: E402
-from reach.bench import Bench, bench, flat_stage  # noqa: E402
-from reach.boundaries import Packets  # noqa: E402
-from reach.grammar import Grammar  # noqa: E402
-from reach.judging import Ask, Tally, Wrong, asks, judge  # noqa: E402
-from reach.shrinking import smallest  # noqa: E402
+from librespot_guard.reach.packet import Packet, packet_from_json
+from reach.bench import Bench, bench, flat_stage
+from reach.boundaries import Packets
+from reach.grammar import Grammar
+from reach.judging import Ask, Tally, Wrong, asks, judge
+from reach.shrinking import smallest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +94,9 @@ def run(place: Bench, arguments: argparse.Namespace) -> Iterator[str]:
             kinds[kind] += 1
             yield f"DISAGREEMENT in {seed}: {kind}\n{first.packet or first.ask}\n{first.says}"
             if kinds[kind] <= arguments.keep:
-                file = FOUND / f"{'-'.join(kind.split()[:6]).replace(',', '')}-{seed.replace('/', '-')}.nft".replace("'", "")
+                file = FOUND / f"{'-'.join(kind.split()[:6]).replace(',', '')}-{seed.replace('/', '-')}.nft".replace(
+                    "'", ""
+                )
                 FOUND.mkdir(exist_ok=True)
                 file.write_text(shrunk(place, rules, first), encoding="utf-8")
                 yield f"kept as {file}\n{file.read_text(encoding='utf-8')}"
@@ -114,7 +116,9 @@ def run(place: Bench, arguments: argparse.Namespace) -> Iterator[str]:
 def main() -> None:
     """Run as a program; exit status 1 if anything disagreed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--seed", default=None, help="what the rulesets come from (default: a fresh one, which is printed)")
+    parser.add_argument(
+        "--seed", default=None, help="what the rulesets come from (default: a fresh one, which is printed)"
+    )
     parser.add_argument("--rulesets", type=int, default=1 << 62)
     parser.add_argument("--first", type=int, default=0, help="the number of the first ruleset of the seed")
     parser.add_argument("--packets", type=int, default=500, help="packets for each ruleset")

@@ -175,7 +175,10 @@ class Lowering:
             case fw.PayloadSet(base, offset, length):
                 written = {p.field for p in fields.payload(base, offset, length, self.family, self.proto)}
                 ops.append(
-                    Rewrite("a rule rewrites the packet", diverts=not written <= {"version", "ihl", "tos", "flow_label", "ttl"})
+                    Rewrite(
+                        "a rule rewrites the packet",
+                        diverts=not written <= {"version", "ihl", "tos", "flow_label", "ttl"},
+                    )
                 )
             case fw.Nat(kind="dnat"):
                 self._dnat(expr, registers, out)

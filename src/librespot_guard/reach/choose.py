@@ -11,18 +11,25 @@ from typing import TYPE_CHECKING
 from librespot_guard.reach import bdd
 
 if TYPE_CHECKING:
-    from librespot_guard.reach.bdd.engine import BddAnswer
     from librespot_guard.reach.engine import Answer, Engine
 
 INTERVALS, BDD = "intervals", "bdd"
 # what no engine can know: it depends on other packets than the one that is asked about
 _UNKNOWABLE = ("a rate limit", "is filled by rules", "adding to set", "with a limit of its own")
 # what is no interval: the beginnings of reasons that the first engine gives
-NO_INTERVAL = ("a mask on", "an ordered comparison", "bits beyond", "bytes of the packet", "`ttl`", "`mark`", "`ct_mark`")
+NO_INTERVAL = (
+    "a mask on",
+    "an ordered comparison",
+    "bits beyond",
+    "bytes of the packet",
+    "`ttl`",
+    "`mark`",
+    "`ct_mark`",
+)
 MISSING = "the extra [bdd] would tell more: pip install 'librespot-guard[bdd]'"
 
 
-def ask(engine: Engine, dst: int, dport: int) -> tuple[Answer | BddAnswer, str]:
+def ask(engine: Engine, dst: int, dport: int) -> tuple[Answer, str]:
     """The better of the two answers to a question of `engine`, and the name of the engine that gave it."""
     first = engine.ask(dst, dport)
     link = engine.world.link(engine.iface)

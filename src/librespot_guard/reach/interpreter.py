@@ -161,7 +161,11 @@ class _Journey:
 
     def _refused_early(self) -> str | None:
         """What ip6_rcv_core drops before any filter of the IP hooks: senders that nobody can be, loopback on a wire."""
-        if self.flow.family == "ipv4" or self.flow.iif.loopback or not (is_sure(self.flow.src) and is_sure(self.flow.dst)):
+        if (
+            self.flow.family == "ipv4"
+            or self.flow.iif.loopback
+            or not (is_sure(self.flow.src) and is_sure(self.flow.dst))
+        ):
             return None
         src, dst = ip_address(self.flow.src[0]), ip_address(self.flow.dst[0])
         if src.is_loopback or dst.is_loopback:

@@ -4,20 +4,14 @@ Linux delivers a packet to any local address over any interface (the weak host m
 the host's addresses; `surplus` marks those that are not the interface's own.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
 from librespot_guard.reach import choose, routing
 from librespot_guard.reach.engine import Answer, Engine
 from librespot_guard.reach.intervals import cidrs
 from librespot_guard.reach.world import World
 from librespot_guard.snapshot import Listener
-
-if TYPE_CHECKING:
-    from librespot_guard.reach.bdd.engine import BddAnswer
 
 MDNS = {"ipv4": "224.0.0.251", "ipv6": "ff02::fb"}
 MDNS_PORT = 5353
@@ -38,7 +32,7 @@ class Reached:
     """A question with its answer, and the engine that gave it ("intervals" or "bdd")."""
 
     question: Question
-    answer: Answer | BddAnswer
+    answer: Answer
     engine: str = choose.INTERVALS
 
 

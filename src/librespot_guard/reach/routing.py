@@ -252,9 +252,7 @@ def _deliver4(world: World, iface: str, src: int, dst: int, mark: int | None) ->
     return Decision("drop", why, None, certain)
 
 
-def _valid_source(
-    world: World, iface: str, src: int, dst: int, mark: int | None, *, fully: bool = False
-) -> Decision:
+def _valid_source(world: World, iface: str, src: int, dst: int, mark: int | None, *, fully: bool = False) -> Decision:
     """fib_validate_source: the host's own addresses, and rp_filter (the larger of "all" and the interface's)."""
     reverse_path = max(sysctl(world, "net.ipv4.conf.all.rp_filter"), sysctl(world, f"net.ipv4.conf.{iface}.rp_filter"))
     accept_local = either(world, iface, "accept_local")

@@ -7,7 +7,18 @@ from bisect import bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from librespot_guard.reach.bdd._bits import Function, NeedRawError, Pairs, Tag, Vector, both, lifted, prefix, tagged, value
+from librespot_guard.reach.bdd._bits import (
+    Function,
+    NeedRawError,
+    Pairs,
+    Tag,
+    Vector,
+    both,
+    lifted,
+    prefix,
+    tagged,
+    value,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -172,9 +183,7 @@ def _runs(bits: Vector) -> list[Vector]:
         return []
     out: list[Vector] = [[bits[0]]]
     for before, bit in pairwise(bits):
-        goes_on = (
-            before == Tag(bit.field, bit.index - 1) if isinstance(bit, Tag) else not isinstance(before, Tag)
-        )
+        goes_on = before == Tag(bit.field, bit.index - 1) if isinstance(bit, Tag) else not isinstance(before, Tag)
         if goes_on:
             out[-1].append(bit)
         else:

@@ -6,7 +6,7 @@ tagged field notes the ends of its intervals. They become the ranks of the real 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from librespot_guard.reach.bdd._algebra import Algebra
 from librespot_guard.reach.bdd._bits import NeedRawError
@@ -19,15 +19,19 @@ if TYPE_CHECKING:
 class _Opaque:
     """A function that may be anything."""
 
-    def __and__(self, other: Function) -> Function:
+    def __and__(self, other: Self, /) -> Self:
         return self
 
-    __or__ = __xor__ = __rand__ = __and__
-
-    def __invert__(self) -> Function:
+    def __or__(self, other: Self, /) -> Self:
         return self
 
-    def ite(self, t: Function, e: Function) -> Function:  # noqa: ARG002 - whatever they are
+    def __xor__(self, other: Self, /) -> Self:
+        return self
+
+    def __invert__(self) -> Self:
+        return self
+
+    def ite(self, t: Self, e: Self, /) -> Self:  # noqa: ARG002 - whatever they are
         """Anything."""
         return self
 

@@ -6,23 +6,21 @@ what happens (a rate limit, an expression that is not analysed) an oracle decide
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from librespot_guard import firewall as fw
 from librespot_guard.reach.bdd import _xt as xt
-from librespot_guard.reach.bdd._bits import Vector, both, constant, differs, either, octets, swapped
+from librespot_guard.reach.bdd._bits import Function, Vector, both, constant, differs, either, octets, swapped
 from librespot_guard.reach.bdd._sets import Data, changed_by_packets, look_up
 from librespot_guard.reach.bdd._translation import redirect, translate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from librespot_guard.reach.bdd._algebra import Algebra
-    from librespot_guard.reach.bdd._bits import Function
     from librespot_guard.reach.bdd._packet import Packet
 
-Decide = Callable[["fw.Verdict", "Function"], None] if TYPE_CHECKING else object
+Decide = Callable[[fw.Verdict, Function], None]
 
 
 @dataclass(slots=True)
@@ -97,9 +95,7 @@ class Machine:
                 self._write(dreg, self._bitwise(expr)[: 8 * length])
             case fw.Byteorder(_, sreg, dreg, length, size):
                 bits = self._read(sreg, length)
-                self._registers |= self._unpadded(
-                    dreg, swapped(bits, size) if packet.order == "little" else bits
-                )
+                self._registers |= self._unpadded(dreg, swapped(bits, size) if packet.order == "little" else bits)
             case fw.Immediate(dreg, data):
                 if isinstance(data, fw.Verdict):
                     return self._verdict(data, live, decide)
@@ -116,8 +112,10 @@ class Machine:
                 if family not in ("inet", {"ipv4": "ip", "ipv6": "ip6"}[packet.wire.family]):
                     return live
                 size = packet.wire.address_bits // 8
-                ends_of = [None if r is None else self._read(r, n) for r, n in (
-                    (expr.addr_min, size), (expr.addr_max, size), (expr.port_min, 2), (expr.port_max, 2))]
+                ends_of = [
+                    None if r is None else self._read(r, n)
+                    for r, n in ((expr.addr_min, size), (expr.addr_max, size), (expr.port_min, 2), (expr.port_max, 2))
+                ]
                 translate(packet, kind, ends_of, expr.flags, live)
                 return self._end("translated", live, decide)
             case fw.Redirect(port_min, port_max, flags):

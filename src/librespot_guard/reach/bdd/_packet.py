@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from librespot_guard.reach import _fields as question
-from librespot_guard.reach.bdd._bits import Bit, Function, Vector, both, chosen, constant, differs, either, octets, swapped
+from librespot_guard.reach.bdd._bits import (
+    Bit,
+    Function,
+    Vector,
+    both,
+    chosen,
+    constant,
+    differs,
+    either,
+    octets,
+    swapped,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

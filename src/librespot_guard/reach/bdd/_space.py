@@ -178,9 +178,7 @@ class Space(Algebra):
             return pairs
         top = (1 << self.source_bits) - 1
         last = len(self.starts) - 1
-        return [
-            (self.starts[a], top if b >= last else self.starts[b + 1] - 1) for a, b in pairs if a <= last
-        ]
+        return [(self.starts[a], top if b >= last else self.starts[b + 1] - 1) for a, b in pairs if a <= last]
 
     @staticmethod
     def _function(f: object) -> BCDDFunction:

@@ -61,7 +61,9 @@ def _address(packet: Packet, old: Vector, first: Vector, last: Vector | None, fl
     if flags & _NETMAP and low is not None and high is not None:
         # the bits in which the ends of the range differ are the host's, and are kept
         width = len(old)
-        return [o if (low ^ high) >> (width - 1 - i) & 1 else n for i, (o, n) in enumerate(zip(old, first, strict=True))]
+        return [
+            o if (low ^ high) >> (width - 1 - i) & 1 else n for i, (o, n) in enumerate(zip(old, first, strict=True))
+        ]
     return packet.algebra.oracles(len(old), _NO_CONSTANT)
 
 

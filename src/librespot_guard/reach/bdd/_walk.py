@@ -46,6 +46,7 @@ class Walk:
         self.space, self.packet, self.hooks, self.tracks = space, packet, hooks, tracks
         self.machine = Machine(space, packet, lambda expr, live: routes.fib(space, packet, expr, live))
         self._steps = 0
+        self._none: Function = space.false
         self._accepted: Function = space.false
         self._translated: Function = space.false
 
@@ -73,7 +74,7 @@ class Walk:
         if self.tracks:
             packet = self.packet
             packet.tracked = region & ~packet.untracked
-            packet.template = self.space.false
+            packet.template = self._none
         return self._stage("prerouting", NAT_DST, region, after=CONNTRACK)
 
     def _stage(self, hook: str, nat: int, region: Function, after: int = -(1 << 31)) -> Function:
@@ -91,7 +92,7 @@ class Walk:
 
     def _nat(self, hook: str, region: Function) -> Function:
         """NAT chains, whatever their priorities, until one has translated; only for tracked packets."""
-        self._translated = self.space.false
+        self._translated = self._none
         for table, chain in self.hooks[hook]:
             if _is_nat(chain):
                 asked = region & self.packet.tracked & ~self._translated
@@ -100,7 +101,7 @@ class Walk:
 
     def _base(self, table: Table, chain: Chain, region: Function) -> Function:
         """One base chain; what goes on."""
-        self._accepted = self.space.false
+        self._accepted = self._none
         fallen = self._chain(table, chain, region, 0)
         accepts = chain.hook is None or chain.hook.policy == "accept"
         return self._accepted | fallen if accepts else self._accepted
@@ -109,7 +110,7 @@ class Walk:
         """One chain; what leaves it at its end or by return."""
         if depth > _DEPTH:
             raise TooManyStepsError("chains nested deeper than the kernel allows")
-        left = self.space.false
+        left = self._none
 
         for rule in chain.rules:
             if not region.satisfiable():
@@ -117,7 +118,7 @@ class Walk:
             self._steps += 1
             if self._steps > _MOST_STEPS:
                 raise TooManyStepsError("the ruleset needs too many steps")
-            taken, back = [self.space.false], [self.space.false]
+            taken, back = [self._none], [self._none]
 
             def decide(
                 verdict: Verdict, where: Function, taken: list[Function] = taken, back: list[Function] = back
@@ -147,13 +148,13 @@ class Walk:
             chain = table.chain(verdict.chain or "")
         except KeyError:
             self.packet.lost = self.packet.lost | where
-            return self.space.false
+            return self._none
         return self._chain(table, chain, where, depth + 1)
 
     def _route(self, region: Function) -> tuple[Function, IntervalSet]:
         """The routing decision: what is delivered to this host."""
         space, packet, wire = self.space, self.packet, self.packet.wire
-        out = space.false
+        out = self._none
         martian = IntervalSet()
         if (packet.moved & region).satisfiable():
             packet.lost = packet.lost | (packet.moved & region)

@@ -30,17 +30,19 @@ from librespot_guard.firewall.model import (
     Verdict,
     Xt,
 )
+from librespot_guard.reach import _fields as question
 from librespot_guard.reach import routing
-from librespot_guard.reach.bdd._bits import NeedRawError, Tag, Vector, constant
+from librespot_guard.reach.bdd._bits import Function, NeedRawError, Tag, Vector, constant
 from librespot_guard.reach.bdd._edges import OPAQUE, EdgeAlgebra, EdgePacket
 from librespot_guard.reach.bdd._machine import Machine
 from librespot_guard.reach.bdd._packet import Packet, Wire
 from librespot_guard.reach.bdd._space import Space, TooManyOraclesError
 from librespot_guard.reach.bdd._walk import CONNTRACK, NAT_DST, TooManyStepsError, Walk
+from librespot_guard.reach.engine import Answer
 from librespot_guard.reach.intervals import IntervalSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from librespot_guard.reach.world import World
 
@@ -51,30 +53,19 @@ _WIDTH = {"ipv4": 32, "ipv6": 128}
 
 
 @dataclass(frozen=True, slots=True)
-class BddAnswer:
-    """Who reaches a port; the fields are those of `reach.engine.Answer`.
+class BddAnswer(Answer):
+    """An answer of the second engine.
 
     `listed` is false if there are too many separate ranges of addresses to list them: the bounds then are coarse.
     """
 
-    may: IntervalSet
-    must: IntervalSet
-    because: tuple[str, ...] = ()
-    martian: IntervalSet = field(default_factory=IntervalSet)
-    shown_may: IntervalSet = field(default_factory=IntervalSet)
-    shown_must: IntervalSet = field(default_factory=IntervalSet)
     listed: bool = True
-    _passes: tuple[tuple[int, int, Space, object], ...] = field(default=(), repr=False)
-
-    @property
-    def exact(self) -> bool:
-        """Whether the bounds meet."""
-        return self.may == self.must
+    _spaces: tuple[tuple[int, int, Space, Function], ...] = field(default=(), repr=False, compare=False)
 
     def choices(self, source: int) -> dict[str, int]:
         """Fields of a packet of `source` that gets through, and its "daddr" and "dport"; KeyError if there is none."""
-        for dst, dport, space, delivered in self._passes:
-            found = space.choice(delivered, source)  # type: ignore[arg-type]
+        for dst, dport, space, delivered in self._spaces:
+            found = space.choice(delivered, source)
             if found is not None:
                 return {"dport": dport, **found, "daddr": dst}
         raise KeyError(source)
@@ -86,6 +77,7 @@ class BddEngine:
     def __init__(self, world: World, iface: str, family: str, proto: str) -> None:
         self.world, self.iface, self.family, self.proto = world, iface, family, proto
         self.width = _WIDTH[family]
+        self._raw = False
 
     @cached_property
     def _hooks(self) -> dict[str, list[tuple[Table, Chain]]]:
@@ -111,7 +103,9 @@ class BddEngine:
         own = {CONNTRACK} | ({NAT_DST} if any(c.hook and c.hook.kind == "nat" for _, c in chains) else set())
         for table, chain in chains:
             if chain.hook and chain.hook.kind != "nat" and chain.hook.priority in own:
-                out.append(f"{table.family} {table.name} {chain.name} has the priority of connection tracking or NAT itself")
+                out.append(
+                    f"{table.family} {table.name} {chain.name} has the priority of connection tracking or NAT itself"
+                )
         return tuple(out)
 
     @cached_property
@@ -124,7 +118,9 @@ class BddEngine:
             if out.setdefault((table.family, table.name, chain.name), (table, chain))[1] is not chain:
                 continue
             named = {name for r in chain.rules for e in r.exprs for name in _targets(table, e)}
-            todo += [(table, c) for c in table.chains if c.name in named and (table.family, table.name, c.name) not in out]
+            todo += [
+                (table, c) for c in table.chains if c.name in named and (table.family, table.name, c.name) not in out
+            ]
         return list(out.values())
 
     @cached_property
@@ -178,6 +174,10 @@ class BddEngine:
                 return self._ask(dst, dport, nodes)
             except DDMemoryError:
                 continue
+            except NeedRawError:
+                # bits of the source went into a mark or an address
+                self._raw = True
+                return self.ask(dst, dport)
             except (TooManyOraclesError, TooManyStepsError) as error:
                 reason = str(error) or reason
                 break
@@ -185,16 +185,18 @@ class BddEngine:
         return BddAnswer(everything, IntervalSet(), (reason, *self._doubts), shown_may=everything)
 
     def _ask(self, dst: int, dport: int, nodes: int) -> BddAnswer:
-        starts, _ = self._edges
+        starts = None if self._raw else self._edges[0]
         bounds: dict[str, list[tuple[int, int]]] = {"may": [], "must": [], "shown_may": [], "shown_must": []}
         martian = IntervalSet()
         listed = True
-        passes: list[tuple[int, int, Space, object]] = []
+        passes: list[tuple[int, int, Space, Function]] = []
         because: dict[str, None] = dict.fromkeys(self._doubts)
         for entry in self._entries(dst):
             space = Space(self.width, starts, nodes)
             port = space.field("dport", 16, [(0, 65535)]) if self._translates else constant(dport, 16)
-            wire = Wire(self.world, self.iface, self.family, self.proto, space.source(), constant(entry, self.width), port)
+            wire = Wire(
+                self.world, self.iface, self.family, self.proto, space.source(), constant(entry, self.width), port
+            )
             packet = Packet(space, wire, self._free(space))
             outcome = Walk(space, packet, self._hooks, tracks=self._tracks).deliver(dst, dport)
             refused = space.sources(list(outcome.martian.pairs))
@@ -213,13 +215,22 @@ class BddEngine:
             because["more separate ranges of addresses than can be listed"] = None
         if sets["may"] == sets["must"]:
             because = {}
-        return BddAnswer(**sets, because=tuple(because), martian=martian, listed=listed, _passes=tuple(passes))
+        return BddAnswer(
+            sets["may"],
+            sets["must"],
+            tuple(because),
+            martian,
+            sets["shown_may"],
+            sets["shown_must"],
+            listed=listed,
+            _spaces=tuple(passes),
+        )
 
-    def _free(self, space: Space):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        from librespot_guard.reach import _fields  # noqa: PLC0415
+    def _free(self, space: Space) -> Callable[[str, int], Vector]:
+        """The variables of a field that the stranger chooses."""
 
         def free(name: str, width: int) -> Vector:
-            domain = _fields.domain(name, self.family, self.proto)
+            domain = question.domain(name, self.family, self.proto)
             if domain is None:
                 raise AssertionError(name)
             return space.field(name, width, list(domain))
