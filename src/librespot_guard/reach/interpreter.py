@@ -18,6 +18,7 @@ from librespot_guard.reach._concrete_flow import (
     IPS_CONFIRMED,
     IPS_DST_NAT_DONE,
     IPS_SRC_NAT_DONE,
+    PACKET_HOST,
     Flow,
     address_number,
     flow,
@@ -142,14 +143,18 @@ class _Journey:
         if self.flow.oif is None:
             raise Undecidable(f"routing: {why}, but which interface it leaves by is not known")
         if not self._hop():
-            return Trace("dropped", tuple(self.trail), ("its time to live ends here",))
+            return Trace("dropped", tuple(self.trail), ("its time to live ends here, or its frame was not for this host",))
         stopped = self._hook("forward", self.world.base_chains("forward", family))
         stopped = stopped or self._hook("postrouting", self.world.base_chains("postrouting", family))
         stopped = stopped or self._hook("egress", self.world.base_chains("egress", family, dev))
         return self._end(stopped or "forwarded")
 
     def _hop(self) -> bool:
-        """Count the hop, which forwarding does before its hook (ip_forward, ip6_forward); false if it was the last."""
+        """Count the hop, before the hook (ip_forward, ip6_forward); false if it was the last, or the frame not for this host."""
+        if not is_sure(self.flow.pkttype):
+            raise Undecidable("routing: to whom the frame was addressed is not known")
+        if self.flow.pkttype[0] != bytes([PACKET_HOST]):
+            return False
         offset = 8 if self.flow.family == "ipv4" else 7
         left = self.flow.network.read(offset, 1)
         if left is None or not is_sure(left):

@@ -63,8 +63,12 @@ class Walk:
         address = space.equal(packet.field("daddr", packet.wire.address_bits), dst)
         delivered = region & here & (address | packet.redirected)
         if packet.lost.satisfiable():
-            # what happened to these is not followed: they may be delivered
-            delivered = (delivered & ~packet.lost) | (packet.lost & space.oracle("a rule does what is not analysed"))
+            # what happened to these is not followed: they may be delivered, if routing takes their sender at all
+            wire = packet.wire
+            found = routing.local_sources(wire.world, wire.family, wire.iface, dst, mark=None)
+            martian |= found.martian
+            perhaps = packet.lost & space.sources(list(found.may.pairs)) & space.oracle("a rule does what is not analysed")
+            delivered = (delivered & ~packet.lost) | perhaps
         return Outcome(delivered, martian)
 
     def _prerouting(self, region: Function) -> Function:
