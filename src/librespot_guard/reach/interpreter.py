@@ -143,7 +143,9 @@ class _Journey:
         if self.flow.oif is None:
             raise Undecidable(f"routing: {why}, but which interface it leaves by is not known")
         if not self._hop():
-            return Trace("dropped", tuple(self.trail), ("its time to live ends here, or its frame was not for this host",))
+            return Trace(
+                "dropped", tuple(self.trail), ("its time to live ends here, or its frame was not for this host",)
+            )
         stopped = self._hook("forward", self.world.base_chains("forward", family))
         stopped = stopped or self._hook("postrouting", self.world.base_chains("postrouting", family))
         stopped = stopped or self._hook("egress", self.world.base_chains("egress", family, dev))

@@ -67,7 +67,9 @@ class Walk:
             wire = packet.wire
             found = routing.local_sources(wire.world, wire.family, wire.iface, dst, mark=None)
             martian |= found.martian
-            perhaps = packet.lost & space.sources(list(found.may.pairs)) & space.oracle("a rule does what is not analysed")
+            perhaps = (
+                packet.lost & space.sources(list(found.may.pairs)) & space.oracle("a rule does what is not analysed")
+            )
             delivered = (delivered & ~packet.lost) | perhaps
         return Outcome(delivered, martian)
 
