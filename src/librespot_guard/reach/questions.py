@@ -29,11 +29,11 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A question with its answer, and the engine that gave it ("intervals" or "bdd")."""
+    """A question with its answer; `by` is the engine that gave it ("intervals" or "bdd")."""
 
     question: Question
     answer: Answer
-    engine: str = choose.INTERVALS
+    by: str = choose.INTERVALS
 
 
 def families(listener: Listener) -> tuple[str, ...]:
@@ -125,5 +125,5 @@ def to_json(listener: Listener, service: str | None, surface: str | None, reache
         "must": cidrs(question.family, answer.shown_must),
         "refused_by_routing": cidrs(question.family, answer.martian),
         "inexact_because": list(answer.because),
-        "engine": reached.engine,
+        "engine": reached.by,
     }

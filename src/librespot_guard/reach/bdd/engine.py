@@ -216,12 +216,12 @@ class BddEngine:
         if sets["may"] == sets["must"]:
             because = {}
         return BddAnswer(
-            sets["may"],
-            sets["must"],
-            tuple(because),
-            martian,
-            sets["shown_may"],
-            sets["shown_must"],
+            may=sets["may"],
+            must=sets["must"],
+            because=tuple(because),
+            martian=martian,
+            shown_may=sets["shown_may"],
+            shown_must=sets["shown_must"],
             listed=listed,
             _spaces=tuple(passes),
         )
