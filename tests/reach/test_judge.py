@@ -19,7 +19,7 @@ pytestmark = pytest.mark.kernel
 pytest.importorskip("oxidd", reason="the extra [bdd] (oxidd) is not installed")
 
 SEED = os.environ.get("LIBRESPOT_GUARD_SEED", "librespot-guard")
-ROUNDS = int(os.environ.get("LIBRESPOT_GUARD_ROUNDS", "24"))
+ROUNDS = int(os.environ.get("LIBRESPOT_GUARD_ROUNDS", "16"))
 PACKETS = 300
 CASES = sorted(FOUND.glob("*.nft"))
 

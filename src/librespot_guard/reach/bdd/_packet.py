@@ -92,6 +92,9 @@ class Packet:
         self.redirected: Function = none
         self.lost: Function = none
         self.moved: Function = none
+        # ports that a rule rewrote before tracking: whether the checksum still satisfies it is not followed
+        self.blurred: Function = none
+        self._ports_then: dict[str, Vector] = {}
         self._now: dict[str, Vector] = {
             "saddr": list(wire.saddr),
             "daddr": list(wire.daddr),
@@ -126,6 +129,15 @@ class Packet:
         true = self.algebra.true
         self._now[name] = [chosen(where, new, was, true) for new, was in zip(bits, old, strict=True)]
 
+    def track(self, region: Function) -> None:
+        """Connection tracking meets the packets of a region (nf_conntrack_in)."""
+        self.tracked = region & ~self.untracked
+        self.template = self.algebra.false
+        if (self.blurred & region).satisfiable():
+            self._ports_then = {name: self.field(name, 16) for name in ("sport", "dport")}
+            passes = self.algebra.oracle("a rule rewrote a port before connections are tracked")
+            self.tracked = self.tracked & (~self.blurred | passes)
+
     def _layout(self, base: str) -> tuple[tuple[int, str], ...]:
         if base == "link":
             link = self.wire.world.link(self.wire.iface)
@@ -159,7 +171,7 @@ class Packet:
             elif inside and name in ("tos", "ttl", "sport", "dport"):
                 self.assign(name, bits[at - start : at - start + width], where)
                 if name.endswith("port"):
-                    self.lost = self.lost | (where & ~self.tracked & ~self.untracked)
+                    self.blurred = self.blurred | (where & ~self.tracked & ~self.untracked)
             elif start < at + width and at < end and name not in ("ip_checksum", "version", "flow_label"):
                 self.lost = self.lost | where
             at += width
@@ -262,7 +274,7 @@ class Packet:
             case "dst" | "dst_ip" | "dst_ip6" if expr.key == "dst" or expr.key.endswith("6") == six:
                 return self.field("saddr", wire.address_bits) if reply else list(wire.daddr)
             case "proto_src":
-                return self.field("dport" if reply else "sport", 16)
+                return self.field("dport", 16) if reply else self._ports_then.get("sport") or self.field("sport", 16)
             case "proto_dst":
-                return self.field("sport", 16) if reply else list(wire.dport)
+                return self.field("sport", 16) if reply else self._ports_then.get("dport") or list(wire.dport)
         return None

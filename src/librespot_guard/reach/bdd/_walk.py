@@ -78,9 +78,7 @@ class Walk:
         for table, chain in early:
             region = self._base(table, chain, region)
         if self.tracks:
-            packet = self.packet
-            packet.tracked = region & ~packet.untracked
-            packet.template = self._none
+            self.packet.track(region)
         return self._stage("prerouting", NAT_DST, region, after=CONNTRACK)
 
     def _stage(self, hook: str, nat: int, region: Function, after: int = -(1 << 31)) -> Function:
