@@ -27,6 +27,8 @@ NEEDS = {
     "firewalld": {"firewalld": "firewalld", "dbus-daemon": "dbus-daemon", "iptables-nft": "iptables"},
     "docker": {"dockerd": "docker.io", "containerd": "containerd", "iptables-nft": "iptables", "busybox": "busybox-static"},
 }  # fmt: skip
+# what a tool reads in /etc, which on Debian root alone may
+_READS = {"ufw": "/etc/ufw/user.rules", "firewalld": "/etc/firewalld/zones"}
 _SECTION = "##### "
 
 _MOUNTS = """set -e
@@ -97,6 +99,8 @@ def missing(tool: str) -> str:
     for command, package in NEEDS[tool].items():
         if shutil.which(command, path=path) is None:
             return f"`{command}` is missing (Debian package {package})"
+    if tool in _READS and not os.access(_READS[tool], os.R_OK):
+        return f"{_READS[tool]} can be read by root alone"
     if tool == "docker" and (
         os.geteuid() != 0 or Path("/proc/self/uid_map").read_text(encoding="ascii").split()[2] != "4294967295"
     ):
