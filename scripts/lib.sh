@@ -10,7 +10,7 @@ export HOME
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/librespot-guard
 python=${PYTHON:-/usr/bin/python3}
 # shellcheck disable=SC2034 # the scripts that check and generate use it
-test_requirements=(-e '.[lab]' --group dev)
+test_requirements=(-e '.[lab,bdd]' --group dev)
 
 # nft and ip live in sbin, which an ordinary user's PATH on Debian lacks; the caller's Python environment is none of ours
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin

@@ -191,7 +191,7 @@ def routes(world: World, flow: Flow, place: Place, expr: Fib) -> Value:
 
 def address_type4(world: World, address: int, device: Link | None) -> int:
     """RTN_* of an IPv4 address (inet_dev_addr_type): the local table alone decides."""
-    if address >> 24 == 0 or address == 0xFFFFFFFF:
+    if address in (0, 0xFFFFFFFF):
         return _RTN["broadcast"]
     if address >> 28 == 0xE:
         return _RTN["multicast"]
@@ -234,10 +234,10 @@ def _interface(
         return _stored(world, expr, flow.iif)
     if flow.family == "ipv4":
         src, dst = address_number(flow.src, ""), address_number(flow.dst, "")
-        if src >> 24 == 0 and (dst == 0xFFFFFFFF or dst >> 8 == 0xE00000):
+        if src == 0 and (dst == 0xFFFFFFFF or dst >> 8 == 0xE00000):
             return _stored(world, expr, flow.iif)
-        # no route is looked for on behalf of multicast, broadcast or 0.0.0.0/8
-        source = 0 if source >> 28 == 0xE or source == 0xFFFFFFFF or source >> 24 == 0 else source
+        # no route is looked for on behalf of multicast or broadcast
+        source = 0 if source >> 28 == 0xE or source == 0xFFFFFFFF else source
     elif flow.packet.proto == "icmpv6" and place.hook in ("ingress", "prerouting"):
         src, dst = address_number(flow.src, ""), address_number(flow.dst, "")
         if src == 0 and dst >> 118 == 0xFE80 >> 6:

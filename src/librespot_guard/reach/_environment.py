@@ -253,7 +253,10 @@ class Reader:
             return self._address_type(address, dev)
         link_local = self.family == "ipv6" and address >> 118 == 0xFE80 >> 6
         mark = self.environment.mark if flags & _FIB_MARK else 0
-        found = routing.fib(self.world, self.family, address, mark=mark, dev=dev if link_local else None)
+        # nft_fib6_flowi_init: a link-local address is looked up on an interface, the packet's if no other
+        found = routing.fib(
+            self.world, self.family, address, mark=mark, dev=(dev or self.iface) if link_local else None
+        )
         if not found.certain:
             return None
         # nft_fib4_eval: a broadcast route counts as a route; nft_fib6_eval: local and anycast ones do not
@@ -283,7 +286,9 @@ class Reader:
             return _ROUTE_TYPES.get(route.kind, 0)
         if address >> 120 == 0xFF:
             return _ROUTE_TYPES["multicast"]
-        found = routing.fib(self.world, "ipv6", address, dev=dev if address >> 118 == 0xFE80 >> 6 else None)
+        found = routing.fib(
+            self.world, "ipv6", address, dev=(dev or self.iface) if address >> 118 == 0xFE80 >> 6 else None
+        )
         if not found.certain:
             return None
         if dev is not None and found.kind == "local":

@@ -88,8 +88,10 @@ def _domains(family: str, proto: str) -> dict[str, IntervalSet]:
         "udp_length": IntervalSet(((8, 65515),)),
         "ip_length": IntervalSet(((40 if proto == "tcp" else 28, 65535),))
         if family == "ipv4"
-        else IntervalSet(((8, 65535),)),
-        "length": IntervalSet(((28, 65535),)) if family == "ipv4" else IntervalSet(((48, 65575),)),
+        else IntervalSet(((20 if proto == "tcp" else 8, 65535),)),
+        "length": IntervalSet(((40 if proto == "tcp" else 28, 65535),))
+        if family == "ipv4"
+        else IntervalSet(((60 if proto == "tcp" else 48, 65575),)),
         # TCP drops what was not sent to this host alone (tcp_v4_rcv); UDP takes broadcast and multicast frames too
         "pkttype": IntervalSet(((0, 0),)) if proto == "tcp" else IntervalSet(((0, 2),)),
         # extension headers are the stranger's choice: hop-by-hop, fragment, destination options

@@ -179,8 +179,14 @@ class Lowering:
             case fw.CtSet(key, sreg):
                 if key == "mark":
                     ops.append(Assign("ct_mark", self._read(registers, sreg, 4)))
-            case fw.PayloadSet():
-                ops.append(Rewrite("a rule rewrites the packet"))
+            case fw.PayloadSet(base, offset, length):
+                written = {p.field for p in fields.payload(base, offset, length, self.family, self.proto)}
+                ops.append(
+                    Rewrite(
+                        "a rule rewrites the packet",
+                        moves=not written <= {"version", "ihl", "tos", "flow_label", "ttl"},
+                    )
+                )
             case fw.Nat(kind="dnat"):
                 self._dnat(expr, registers, out)
             case fw.Nat():
@@ -229,6 +235,10 @@ class Lowering:
             value = bits.in_host_order(name, fields.CT_HOST[key], self.byteorder)
         elif key in fields.CT_BYTES:
             value = (bits.Piece(fields.CT_BYTES[key], name, 0, 0),)
+        elif key.endswith(("_ip", "_ip6")) and key.endswith("6") != (self.family == "ipv6"):
+            out.ops.append(Test(()))  # nft_ct_get_eval: an address of the other family ends the rule
+            self._write(registers, dreg, bits.unknown(16))
+            return
         elif direction == 0 and key in ("src", "src_ip", "src_ip6"):
             # the source is not translated before input
             value = (bits.Piece(size, "saddr", 0, 0),)

@@ -45,7 +45,8 @@ class Universe:
             domain = fields.domain(name, family, proto)
             if domain is not None:
                 atoms = _atoms(domain, reads[name])
-                if len(atoms) > 1:
+                # a field of one atom has no classes of its own, but a rule may still ask for another value
+                if atoms:
                     dimensions.append(_Dimension(name, atoms))
         dimensions.sort(key=lambda d: len(d.atoms))
         kept: list[_Dimension] = []
@@ -87,7 +88,7 @@ class Universe:
             for start in range(0, self.classes, count * stride):
                 mask |= block << start
             return mask
-        # one atom: the rules do not tell its values apart
+        # no rule reads it
         return (1 << self.classes) - 1
 
     def slots(self, values: IntervalSet) -> list[Pair]:
@@ -116,7 +117,7 @@ class Universe:
         """One choice of the free fields (lowest values) with which `source` is in the region; KeyError if it is not."""
         classes = region[bisect_right(self.starts, source) - 1]
         index = (classes & -classes).bit_length() - 1
-        return {d.name: d.atoms[index // d.stride % len(d.atoms)][0] for d in self.dimensions}
+        return {d.name: d.atoms[index // d.stride % len(d.atoms)][0] for d in self.dimensions if len(d.atoms) > 1}
 
 
 def _atoms(domain: IntervalSet, sets: list[IntervalSet]) -> list[Pair]:

@@ -129,9 +129,15 @@ class Walker:
                     self._settle(frame, Verdict("accept"), self._translated(op, where, reader), sure, maybe)
                     return
                 case Branch(entries):
+                    before = dict(sure) if where != environment else {}
                     self._branch(frame, entries, reader, sure, maybe)
+                    if where != environment:
+                        # what the map did not send away goes on as the rule changed it
+                        going = dict(_union(left := meet(before, frame.stays), maybe))
+                        _leave(frame.stays, left)
+                        merge(frame.after, where, going)
                     return
-                case Decide(verdict):
+                case Decide(verdict) if verdict.kind != "continue":
                     self._settle(frame, verdict, where, sure, maybe)
                     return
         if where != environment and (sure or maybe):

@@ -138,7 +138,7 @@ class Engine:
         everything = IntervalSet.full(fields.saddr_bits(self.family))
         doubts = dict.fromkeys((*self.world.doubts_about(self.iface, self.family), *self.hooks(self.world).unordered()))
         may = must = shown_may = shown_must = martian = IntervalSet()
-        passes = []
+        passes, sure_passes = [], []
         certain: dict[tuple[int, int], IntervalSet] = {}
         onward: dict[Forwarded, None] = {}
         walkers = _Walkers(self)
@@ -161,6 +161,7 @@ class Engine:
                 shown_may, shown_must, martian = shown_may | here, shown_must | surely, martian | run.martian
                 certain[entry] = surely
                 passes.append((*entry, self.universe, delivered))
+                sure_passes.append((*entry, self.universe, sure))
                 doubts |= run.doubts
         except TooComplexError as error:
             return Answer(everything, IntervalSet(), (str(error), *doubts), shown_may=everything)
@@ -169,6 +170,8 @@ class Engine:
             certain.clear()
         reasons = (*doubts, *(reason for reason, _ in walkers.reasons.most_common()))
         because = tuple(dict.fromkeys(reasons)) if may != must else ()
+        # what surely gets through stands before what perhaps does
+        passes = [*sure_passes, *passes]
         return Answer(may, must, because, martian, shown_may, shown_must, tuple(onward), tuple(passes), certain)
 
     def _run(self, walkers: "_Walkers", entry: tuple[int, int]) -> Passage:
@@ -181,7 +184,7 @@ class Engine:
         """Whether packets arrive (or may arrive) where it was asked for."""
         environment = arrival.environment
         if environment.dport is None or environment.dst is None:
-            walkers.reasons["NAT to a destination that is not a constant"] += 1
+            walkers.reasons["a rule sends packets to a destination that is not a constant"] += 1
             return True
         return self._surely(arrival, entry, wanted)
 

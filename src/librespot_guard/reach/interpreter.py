@@ -19,6 +19,7 @@ from librespot_guard.reach._concrete_flow import (
     IPS_CONFIRMED,
     IPS_DST_NAT_DONE,
     IPS_SRC_NAT_DONE,
+    PACKET_HOST,
     Flow,
     address_number,
     flow,
@@ -163,6 +164,8 @@ class _Journey:
         """From the interface to the socket, or as far as it gets."""
         family = self.flow.family
         stopped = self._hook("ingress", self.world.base_chains("ingress", family, self.flow.iif.name))
+        if not stopped and (why := self._refused_early()):
+            return Trace("dropped", tuple(self.trail), (why,))
         stopped = stopped or self._prerouting()
         if stopped:
             return self._end(stopped)
@@ -175,6 +178,10 @@ class _Journey:
         self.flow.oif = self.world.link(dev) if dev else None
         if self.flow.oif is None:
             raise Undecidable(f"routing: {why}, but which interface it leaves by is not known")
+        if not self._hop():
+            return Trace(
+                "dropped", tuple(self.trail), ("its time to live ends here, or its frame was not for this host",)
+            )
         stopped = self._hook("forward", self.world.base_chains("forward", family))
         stopped = stopped or self._hook("postrouting", self.world.base_chains("postrouting", family))
         stopped = stopped or self._hook("egress", self.world.base_chains("egress", family, dev))
@@ -218,6 +225,34 @@ class _Journey:
             int.from_bytes(port[0], "big") if self.flow.ported and is_sure(port) else None,
             after,
         )
+
+    def _hop(self) -> bool:
+        """Count the hop, before the hook (ip_forward, ip6_forward); false if it was the last, or the frame not for this host."""
+        if not is_sure(self.flow.pkttype):
+            raise Undecidable("routing: to whom the frame was addressed is not known")
+        if self.flow.pkttype[0] != bytes([PACKET_HOST]):
+            return False
+        offset = 8 if self.flow.family == "ipv4" else 7
+        left = self.flow.network.read(offset, 1)
+        if left is None or not is_sure(left):
+            raise Undecidable("routing: how many hops the packet has left is not known")
+        if left[0][0] <= 1:
+            return False
+        self.flow.network.write(offset, (bytes([left[0][0] - 1]), b"\xff"))
+        return True
+
+    def _refused_early(self) -> str | None:
+        """What ip6_rcv_core drops before any filter of the IP hooks: senders that nobody can be, loopback on a wire."""
+        if (
+            self.flow.family == "ipv4"
+            or self.flow.iif.loopback
+            or not (is_sure(self.flow.src) and is_sure(self.flow.dst))
+        ):
+            return None
+        src, dst = ip_address(self.flow.src[0]), ip_address(self.flow.dst[0])
+        if src.is_loopback or dst.is_loopback:
+            return "::1 is no address on a wire"
+        return "a multicast address is no source" if src.is_multicast else None
 
     def _end(self, verdict: str) -> Trace:
         listener = _listener(self.world, self.flow) if verdict == "delivered" else None

@@ -4,10 +4,10 @@ Linux delivers a packet to any local address over any interface (the weak host m
 the host's addresses; `surplus` marks those that are not the interface's own.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
-from librespot_guard.reach import routing
+from librespot_guard.reach import choose, routing
 from librespot_guard.reach._onward import answerable, broadcasts
 from librespot_guard.reach.answer import Answer
 from librespot_guard.reach.engine import Engine
@@ -40,7 +40,8 @@ class Reached:
     """A question with its answer.
 
     `routable` are those of `may` to whom the way back leads out of the interface they came in by; the others can only pretend to
-    be somebody else (`spoofable`), which is enough for one packet and no conversation. `engine` is the one that was asked.
+    be somebody else (`spoofable`), which is enough for one packet and no conversation. `engine` is the one that was
+    asked, `by` says which gave the answer ("intervals" or "bdd").
     """
 
     question: Question
@@ -48,6 +49,7 @@ class Reached:
     routable: IntervalSet = field(default_factory=IntervalSet)
     engine: Engine | None = None
     proto: str = "tcp"
+    by: str = choose.INTERVALS
 
     @property
     def shown_routable(self) -> IntervalSet:
@@ -129,8 +131,8 @@ def answers(world: World, listener: Listener) -> list[Reached]:
         key = (question.iface, question.family)
         if key not in engines:
             engines[key] = Engine(world, question.iface, question.family, listener.proto)
-        answer = engines[key].ask(routing.number(question.dst), listener.port)
-        out.append(_reached(engines[key], question, answer))
+        answer, by = choose.ask(engines[key], routing.number(question.dst), listener.port)
+        out.append(replace(_reached(engines[key], question, answer), by=by))
     return out + _through_others(world, listener)
 
 
@@ -227,6 +229,7 @@ def to_json(listener: Listener, service: str | None, surface: str | None, reache
             question.family, answer.shown_may - reached.shown_routable if reached.spoofable else reached.spoofable
         ),
         "inexact_because": list(answer.because),
+        "engine": reached.by,
         "forwarded_to": [
             {"address": f.address, "port": f.port, "namespace": f.namespace, "crossed": [list(c) for c in f.crossed]}
             for f in answer.forwarded

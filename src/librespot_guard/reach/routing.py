@@ -175,9 +175,9 @@ def sysctl(world: World, name: str, default: int = 0) -> int:
         return default
 
 
-def either(world: World, iface: str, name: str) -> bool:
+def either(world: World, iface: str, name: str, default: int = 0) -> bool:
     """A sysctl of net.ipv4.conf that holds if set for "all" or for the interface (IN_DEV_ORCONF)."""
-    return bool(sysctl(world, f"net.ipv4.conf.all.{name}") or sysctl(world, f"net.ipv4.conf.{iface}.{name}"))
+    return any(sysctl(world, f"net.ipv4.conf.{where}.{name}", default) for where in ("all", iface))
 
 
 def deliver(world: World, family: str, iface: str, src: int, dst: int, *, mark: int | None = 0) -> Decision:
@@ -213,6 +213,10 @@ def _joined(world: World, family: str, iface: str, dst: int) -> bool:
 def _deliver4(world: World, iface: str, src: int, dst: int, mark: int | None) -> Decision:
     if src >> 28 == 0xE or src == _MAX["ipv4"]:
         return Decision("drop", "a multicast or broadcast address is no source (martian)", martian=True)
+    if dst == _MAX["ipv4"]:
+        # ip_route_input_slow, brd_input: the source is looked at unless it is 0.0.0.0
+        valid = _valid_source(world, iface, src, dst, mark) if src else Decision("local", "")
+        return valid if valid.outcome == "drop" else Decision("local", "limited broadcast", None, valid.certain)
     localnet = either(world, iface, "route_localnet")
     if src >> 24 == 127 and not localnet:
         return Decision("drop", "127.0.0.0/8 is no source on a wire (martian; route_localnet is off)", martian=True)
@@ -223,10 +227,12 @@ def _deliver4(world: World, iface: str, src: int, dst: int, mark: int | None) ->
             return Decision("drop", f"nobody has joined {text('ipv4', dst)} on `{iface}`")
         valid = _valid_source(world, iface, src, dst, mark) if src else Decision("local", "")
         return valid if valid.outcome == "drop" else Decision("local", "multicast, joined", None, valid.certain)
-    if dst == _MAX["ipv4"]:
-        return Decision("local", "limited broadcast")
     if src == 0:
+        if dst == 0:
+            return Decision("local", "an old way to write the limited broadcast")
         return Decision("drop", "0.0.0.0 is no source (martian)", martian=True)
+    if dst == 0:
+        return Decision("drop", "0.0.0.0 is no destination (martian)")
     if dst >> 24 == 127 and not localnet:
         return Decision("drop", "127.0.0.0/8 is no destination on a wire (martian; route_localnet is off)")
     found = fib(world, "ipv4", dst, source=src, iif=iface, mark=mark)
@@ -237,6 +243,9 @@ def _deliver4(world: World, iface: str, src: int, dst: int, mark: int | None) ->
     if found.kind == "unicast" and sysctl(
         world, f"net.ipv4.conf.{iface}.forwarding", sysctl(world, "net.ipv4.ip_forward")
     ):
+        if found.devs[:1] == (iface,) and either(world, iface, "send_redirects", default=1):
+            # fib_validate_source takes its long way for what leaves as it came, where a redirect may be due
+            valid = _valid_source(world, iface, src, dst, mark, fully=True)
         if valid.outcome == "drop":
             return valid
         return Decision("forward", "a route leads on", found.devs[0] if found.devs else None, certain)
@@ -244,12 +253,12 @@ def _deliver4(world: World, iface: str, src: int, dst: int, mark: int | None) ->
     return Decision("drop", why, None, certain)
 
 
-def _valid_source(world: World, iface: str, src: int, dst: int, mark: int | None) -> Decision:
+def _valid_source(world: World, iface: str, src: int, dst: int, mark: int | None, *, fully: bool = False) -> Decision:
     """fib_validate_source: the host's own addresses, and rp_filter (the larger of "all" and the interface's)."""
     reverse_path = max(sysctl(world, "net.ipv4.conf.all.rp_filter"), sysctl(world, f"net.ipv4.conf.{iface}.rp_filter"))
     accept_local = either(world, iface, "accept_local")
     book = tables(world, "ipv4")
-    if not reverse_path and not book.custom_rules:
+    if not reverse_path and not book.custom_rules and not fully:
         if src in book.addresses and not accept_local:
             return Decision(
                 "drop", "the source is an address of this host (martian; accept_local is off)", martian=True
@@ -258,7 +267,7 @@ def _valid_source(world: World, iface: str, src: int, dst: int, mark: int | None
     seen_mark = mark if either(world, iface, "src_valid_mark") else 0
     found = fib(world, "ipv4", src, source=dst, iif=iface, mark=seen_mark)
     name = text("ipv4", src)
-    if found.kind == "none":
+    if found.kind in ("none", "blackhole", "unreachable", "prohibit"):  # fib_lookup fails for all of these
         if reverse_path:
             return Decision("drop", f"rp_filter: no route back to {name}", None, found.certain)
         return Decision("local", "", None, found.certain)
@@ -291,7 +300,8 @@ def _deliver6(world: World, iface: str, src: int, dst: int, mark: int | None) ->
     # force_forwarding came with Linux 6.17
     forwards = sysctl(world, "net.ipv6.conf.all.forwarding") or sysctl(world, f"net.ipv6.conf.{iface}.force_forwarding")
     if found.kind == "unicast" and forwards:
-        if src == 0 or src >> 118 == 0xFE80 >> 6:
+        # ip6_forward looks at the source only where the packet leaves by another interface
+        if found.devs[:1] != (iface,) and (src == 0 or src >> 118 == 0xFE80 >> 6):
             return Decision("drop", "a link-local or unspecified source is not forwarded", None, found.certain)
         return Decision("forward", "a route leads on", found.devs[0] if found.devs else None, found.certain)
     why = "this host does not forward" if found.kind == "unicast" else f"no way to the destination ({found.kind})"
