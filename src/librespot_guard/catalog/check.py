@@ -101,8 +101,9 @@ def _removals(file: str, flavour: Flavour) -> None:
         where = f"removal[{index}]"
         for surface in removal.surfaces:
             _one_of(file, f"{where}.surfaces", surface, [s.name for s in flavour.surfaces])
-        if removal.setting and removal.setting not in names:
-            raise InputError(f"{file}: {where}.setting: there is no setting `{removal.setting}`")
+        for name in (removal.setting, *(each.partition("=")[0] for each in removal.vain_with)):
+            if name and name not in names:
+                raise InputError(f"{file}: {where}: there is no setting `{name}`")
 
 
 def _once(file: str, table: str, items: Iterable[tuple[str, object, Any]]) -> None:

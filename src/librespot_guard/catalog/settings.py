@@ -112,6 +112,7 @@ class Removal:
         local: whether the host itself still reaches it (it is bound to loopback).
         stops: what will stop working, one sentence each.
         needs: what must be there first, or "".
+        vain_with: settings with which it does nothing, or ends the program: "name=value", or "name" for a flag that is on.
     """
 
     surfaces: tuple[str, ...]
@@ -122,6 +123,7 @@ class Removal:
     source: str
     local: bool = False
     needs: str = ""
+    vain_with: tuple[str, ...] = ()
     since: str = ""
     until: str = ""
     unconfirmed: str = ""

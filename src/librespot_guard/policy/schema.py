@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from librespot_guard.catalog.settings import USES
 from librespot_guard.policy import values
 from librespot_guard.policy.decode import Decoder, Keys, either, many, one_of, table, text, whole
 from librespot_guard.policy.document import Path
@@ -74,6 +75,7 @@ SERVICE = Keys(
         "bind": table(_SURFACE, _WORD),
         "egress": one_of(EGRESS, "a way out"),
         "limits": table(_SURFACE, text(values.rate)),
+        "use": one_of(USES, "a use"),
     },
     {"match": "`match` is missing (it says which service this entry speaks of, such as `match: {flavour: librespot}`)"},
     _BELONGS,
