@@ -148,7 +148,7 @@ def test_the_own_section_of_spotifyd_wins() -> None:
 
 
 def test_without_a_file_the_unit_gets_a_drop_in() -> None:
-    """librespot has no configuration file: a drop-in of its unit sets the variable, and goes again on the way back."""
+    """Librespot has no configuration file: a drop-in of its unit sets the variable, and goes again on the way back."""
     found = review(speaker("librespot", CONNECT, unit="librespot.service"), KNOWN.flavour("librespot"), "phones")
     made = edits([found])
 
@@ -164,7 +164,7 @@ def test_without_a_file_the_unit_gets_a_drop_in() -> None:
     ("version", "says"), [("0.26.0", "[tcp]\nbind_to_address"), ("0.34.0", "[tcp-control]\nbind_to_address")]
 )
 def test_the_section_depends_on_the_version(version: str, says: str) -> None:
-    """snapserver renamed its sections in 0.33: each version gets the one that it reads."""
+    """Snapserver renamed its sections in 0.33: each version gets the one that it reads."""
     conf = [SettingFile("/etc/snapserver.conf", "ini", data=b"")]
     found = review(
         speaker("snapserver", listener("control", 1705), version=version), KNOWN.flavour("snapserver"), "phones", conf

@@ -46,7 +46,7 @@ CASES = [
     ("toml", b"", "global.disable_discovery", "true", "switch", b"[global]\ndisable_discovery = true\n"),
     ("yaml", b"device_name: x # y\nserver:\n  enabled: true\n  port: 3678\nbitrate: 160\n", "server.address", "localhost", "address",
      b"device_name: x # y\nserver:\n  enabled: true\n  port: 3678\n  address: localhost\nbitrate: 160\n"),
-    ("yaml", b"server:\n    address: \"0.0.0.0\"   # all\n", "server.address", "localhost", "address", b"server:\n    address: localhost   # all\n"),
+    ("yaml", b'server:\n    address: "0.0.0.0"   # all\n', "server.address", "localhost", "address", b"server:\n    address: localhost   # all\n"),
     ("yaml", b"zeroconf_enabled: true\n", "zeroconf_enabled", "false", "switch", b"zeroconf_enabled: false\n"),
     ("yaml", b"---\n# zeroconf_port: 0\na: 1\n", "zeroconf_port", "37878", "port", b"---\n# zeroconf_port: 0\nzeroconf_port: 37878\na: 1\n"),
     ("yaml", b"a: |\n  zeroconf_port: 1\n", "zeroconf_port", "2", "port", b"a: |\n  zeroconf_port: 1\nzeroconf_port: 2\n"),
@@ -67,6 +67,7 @@ def test_an_edit_is_what_a_careful_hand_would_do(
 
 
 REFUSED = [
+    ("braces", b"general {\n}\n", "general.x", "not edited here"),
     ("env", b"A=1 # one\n", "A", "comment behind it"),
     ("env", b"A='1' '2'\n", "A", "more than one quoted text"),
     ("env", b'A="1\n2"\n', "A", "over several lines"),

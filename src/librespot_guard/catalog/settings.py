@@ -9,8 +9,8 @@ from dataclasses import dataclass
 KINDS = ("port", "flag", "switch", "address", "text", "secret", "folder")
 """Kinds of settings: `flag` is on as soon as it is there, `switch` takes true or false, the others take a value."""
 
-FORMATS = ("env", "ini", "toml", "yaml")
-"""Formats of configuration files: `env` has lines NAME=value as systemd.exec(5) reads them in EnvironmentFile=."""
+FORMATS = ("env", "ini", "toml", "yaml", "braces")
+"""Formats of configuration files: `env` has lines NAME=value as systemd.exec(5) reads them in EnvironmentFile=; `braces` is libconfuse's."""
 
 USES = ("phones", "application", "nobody")
 """Stated uses: phones on the network choose the speaker; only an application drives it; nobody on another host needs it."""

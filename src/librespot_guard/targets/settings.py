@@ -6,6 +6,7 @@ one line or to add one. What an editor does not understand for certain it refuse
 
 import hashlib
 from dataclasses import dataclass
+from types import ModuleType
 
 from librespot_guard.errors import Refused
 from librespot_guard.targets import settings_env, settings_ini, settings_toml, settings_yaml
@@ -13,7 +14,12 @@ from librespot_guard.targets.settings_lines import Lines, decode, encode
 from librespot_guard.targets.steps import EditFile, RestoreFile
 
 MAX_SIZE = 1 << 20
-_EDITORS = {"env": settings_env, "ini": settings_ini, "toml": settings_toml, "yaml": settings_yaml}
+_EDITORS: dict[str, ModuleType] = {
+    "env": settings_env,
+    "ini": settings_ini,
+    "toml": settings_toml,
+    "yaml": settings_yaml,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,7 @@ def value_of(data: bytes, form: str, key: str) -> str | None:
     Raises:
         Refused: the file can't be read as its format for certain.
     """
-    found: str | None = _EDITORS[form].value_of(_lines(data), key)
+    found: str | None = _editor(form).value_of(_lines(data), key)
     return found
 
 
@@ -48,7 +54,7 @@ def edited(data: bytes, form: str, wanted: Wanted) -> bytes:
     """
     if any(ord(c) < 32 or c in "\"'\\" for c in wanted.value):
         raise Refused(f"the value of `{wanted.key}` has characters that are not written by this editor")
-    editor = _EDITORS[form]
+    editor = _editor(form)
     new = encode(editor.edited(_lines(data), wanted.key, wanted.value, wanted.kind))
     # an editor that did something else than it should is found out here, not on the host
     if editor.value_of(_lines(new), wanted.key) != wanted.value:
@@ -81,6 +87,12 @@ def difference(path: str, before: bytes | None, after: bytes) -> str:
     gone = [f"-{line.rstrip()}" for line in old[start : len(old) - end]]
     come = [f"+{line.rstrip()}" for line in new[start : len(new) - end]]
     return "\n".join([f"@@ {path}:{start + 1}", *gone, *come])
+
+
+def _editor(form: str) -> ModuleType:
+    if form not in _EDITORS:
+        raise Refused(f"files of this format ({form}) are not edited here: edit it by hand")
+    return _EDITORS[form]
 
 
 def _lines(data: bytes) -> Lines:
