@@ -6,6 +6,7 @@ import pytest
 
 from librespot_guard import catalog
 from librespot_guard.errors import InputError
+from librespot_guard.policy.model import FLAVOURS, USES
 from librespot_guard.report import family_page
 from support import ROOT
 
@@ -126,3 +127,9 @@ def test_the_documents_are_those_of_the_catalogue() -> None:
     for flavour in KNOWN.flavours:
         row = next(r for r in rows if r.startswith(f"| {flavour.title} |"))
         assert all(s.name in row for s in flavour.surfaces_of(None) if s.name != "login")
+
+
+def test_the_policy_and_the_catalogue_speak_of_the_same() -> None:
+    """The words of a policy are those of the catalogue (it repeats them, so that `check` need not load it)."""
+    assert catalog.USES == USES
+    assert set(FLAVOURS) == {f.name for f in KNOWN.flavours}

@@ -58,7 +58,7 @@ def minimise(service: str | None, use: str, snapshot_file: Path | None, output: 
         click.echo(f"no service of the librespot family runs on {facts.hostname}")
     click.echo("\n\n".join("\n".join(lines(r)) for r in reviews))
     for gap in gaps:
-        common.note(f"note: {gap}")
+        common.note(f"note: {_safe(gap)}")
 
 
 def review_all(facts: "Snapshot", name: str | None, use: str, *, live: bool) -> tuple[list["Review"], list[str]]:
@@ -101,16 +101,21 @@ def lines(review: "Review") -> Iterator[str]:
         yield from _proposal(proposal)
 
 
+def _safe(text: str) -> str:
+    """A text with its control characters shown, not obeyed: paths come from command lines."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _proposal(proposal: "Proposal") -> Iterator[str]:
     word = click.style(_WORD[proposal.action], fg=_COLOUR[proposal.action], bold=True)
     yield f"    {', '.join(proposal.surfaces)}: {word}"
     yield f"        {proposal.how}"
     if proposal.place:
-        yield f"        change: `{proposal.place.text}` in {proposal.place.path}"
+        yield f"        change: `{proposal.place.text}` in {_safe(proposal.place.path)}"
     if proposal.done:
         yield "        its configuration says so already; restart it if it is still open"
     if proposal.problem:
-        yield f"        by hand: {proposal.problem}"
+        yield f"        by hand: {_safe(proposal.problem)}"
     if proposal.needs:
         yield f"        needs: {proposal.needs}"
     for each in proposal.stops:

@@ -11,6 +11,7 @@ from librespot_guard.snapshot import Service
 from librespot_guard.snapshot.setting_file import SettingFile
 
 MAX_SIZE = 1 << 20
+_OVERFLOW = 65534
 
 
 def setting_files(service: Service, flavour: Flavour) -> tuple[SettingFile, ...]:
@@ -71,6 +72,9 @@ def _read(path: str, known: ConfigFile) -> SettingFile:
                 return SettingFile(path, known.format, known.section, problem="it is no plain file")
             if status.st_nlink > 1:
                 return SettingFile(path, known.format, known.section, problem="it has several names (hard links)")
+            if folder := _foreign(place):
+                why = f"its folder {folder} may be changed by another user: root does not write there; edit it by hand"
+                return SettingFile(path, known.format, known.section, problem=why)
             data = file.read(MAX_SIZE + 1)
     except FileNotFoundError:
         return SettingFile(path, known.format, known.section)
@@ -79,6 +83,21 @@ def _read(path: str, known: ConfigFile) -> SettingFile:
     if len(data) > MAX_SIZE:
         return SettingFile(path, known.format, known.section, problem="it is larger than 1 MiB")
     return SettingFile(path, known.format, known.section, data)
+
+
+def _foreign(path: str) -> str | None:
+    """The first folder above a file in which another user could put something in its place while we write; None if there is none.
+
+    In a user namespace the folders of the real root belong to the overflow user (user_namespaces(7)), and we are nobody's root there.
+    """
+    confined = Path("/proc/self/uid_map").read_text(encoding="ascii").split() != ["0", "0", "4294967295"]
+    ours = {0, os.geteuid(), *([_OVERFLOW] if confined else [])}
+    for folder in Path(os.path.realpath(path)).parents:
+        status = folder.stat()
+        sticky = bool(status.st_mode & stat.S_ISVTX)
+        if status.st_uid not in ours or (status.st_mode & 0o022 and not sticky):
+            return str(folder)
+    return None
 
 
 def _opener(path: str, flags: int) -> int:

@@ -21,6 +21,8 @@ FLAVOURS = (
     "soloist",
 )
 
+USES = ("phones", "application", "nobody")
+
 
 @dataclass(frozen=True, slots=True)
 class Where:

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from librespot_guard.catalog.settings import USES
 from librespot_guard.policy import values
 from librespot_guard.policy.decode import Decoder, Keys, either, many, one_of, table, text, whole
 from librespot_guard.policy.document import Path
 from librespot_guard.policy.faults import describe
-from librespot_guard.policy.model import FLAVOURS, SURFACES
+from librespot_guard.policy.model import FLAVOURS, SURFACES, USES
 
 VERSION = 1
 TAKEOVERS = ("always", "when-idle", "never")
