@@ -1,4 +1,4 @@
-"""Writes the documents that come from the program itself: the command reference, the manual page, shell completion.
+"""Writes the documents that come from the program itself: command reference, manual page, shell completion, and the family.
 
 `--check` writes nothing and fails when one of them is stale. Run it as `scripts/generate`.
 """
@@ -14,9 +14,10 @@ import click
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
 from librespot_guard import __doc__ as purpose
-from librespot_guard import __version__
+from librespot_guard import __version__, catalog
 from librespot_guard.cli.main import main
 from librespot_guard.cli.overview import EPILOG
+from librespot_guard.report import family_page
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = "librespot-guard"
@@ -135,8 +136,11 @@ def documents() -> dict[Path, str]:
     """Every generated file with its content."""
     function = f"_{PROGRAM.replace('-', '_')}_completion"
     folder = Path("docs/completion")
+    known = catalog.load()
     return {
         Path("docs/cli.md"): reference(),
+        Path("docs/family.md"): family_page.page(known),
+        Path("README.md"): family_page.with_table((ROOT / "README.md").read_text(encoding="utf-8"), known),
         Path(f"docs/man/{PROGRAM}.1"): manual(),
         folder / f"{PROGRAM}.bash": completion(BashComplete, f"complete -o nosort -F {function} lsguard"),
         folder / f"_{PROGRAM}": completion(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from audit.case import OPEN, SAFE, clean, has, speaker
+from audit.cases_family import FAMILY
 from audit.cases_paths import PATHS
 from audit.cases_structure import CASES as STRUCTURE
 from audit.hosts import (
@@ -357,5 +358,6 @@ CASES = (
         rules=OPEN,
     ),
     *STRUCTURE,
+    *FAMILY,
     *PATHS,
 )

@@ -38,6 +38,11 @@ def perform(steps: "Iterable[dict[str, Any]]", *, seconds: int = 0) -> None:
         if step["step"] == "load-nft":
             nft.load(gate.timed(step["text"], seconds))
             continue
+        if step["step"] == "restart-unit":
+            from librespot_guard.apply import units  # noqa: PLC0415 - seldom asked for
+
+            units.restart(step["unit"])
+            continue
         if step["path"].startswith(SYSTEMD) and not systemd():
             continue
         path = etc(step["path"])
@@ -49,6 +54,11 @@ def perform(steps: "Iterable[dict[str, Any]]", *, seconds: int = 0) -> None:
 
 
 def _file(step: "dict[str, Any]", path: str) -> None:
+    if step["step"] in ("edit-file", "restore-file"):
+        from librespot_guard.apply import edits  # noqa: PLC0415 - the rules alone do not need it
+
+        (edits.edit if step["step"] == "edit-file" else edits.restore)(path, step)
+        return
     link = step["step"] == "link-file"
     value = step["target"] if link else step["content"]
     if value is None:

@@ -14,13 +14,29 @@ def write_file(path: str | os.PathLike[str], text: str, mode: int = 0o600) -> No
     Raises:
         OSError: it could not be written; the old file is untouched and nothing is left beside it.
     """
+    write_bytes(path, text.encode(), mode)
+
+
+def write_bytes(
+    path: str | os.PathLike[str],
+    data: bytes,
+    mode: int = 0o600,
+    *,
+    owner: tuple[int, int] | None = None,
+    attributes: dict[str, bytes] | None = None,
+) -> None:
+    """As `write_file`, of bytes; with an owner (uid, gid) and extended attributes, if given. Raises OSError."""
     target = os.fspath(path)
     beside = f"{target}.{os.getpid()}.new"
     try:
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
+            _write_all(handle, data)
+            if owner is not None:
+                os.fchown(handle, *owner)
             os.fchmod(handle, mode)
-            _write_all(handle, text.encode())
+            for name, value in (attributes or {}).items():
+                os.setxattr(handle, name, value)
             os.fsync(handle)
         finally:
             os.close(handle)

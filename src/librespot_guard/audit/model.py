@@ -80,7 +80,8 @@ class Check:
     """One check with all its texts: `explain`, the documentation and the findings take theirs from here.
 
     Attributes:
-        id: "LG" and three digits; the hundreds are the family (1 reach, 2 the service itself, 3 the packet filter, 4 its rules, 5 ways round it).
+        id: "LG" and three digits; the hundreds are the family (1 reach, 2 the service itself, 3 the packet filter, 4 its rules, 5 ways
+            round it, 6 what tools say of it, 7 the flavour).
         title: one line, as the title of a finding.
         severity: the usual one; `look` may give another.
         threats: keys of `THREATS`.

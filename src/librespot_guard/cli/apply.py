@@ -57,9 +57,18 @@ Examples:
     metavar="FILE",
     help="Refuse if the plan is no longer the one that `plan -o FILE` saved.",
 )
+@click.option("--restart", is_flag=True, help="After `confirm`, restart the services whose settings change.")
 @click.option("--no-wait", is_flag=True, help="Return as soon as the change is armed.")
 @common.format_option()
-def apply(policy_file: Path, confirm_within: int, yes: bool, plan_file: Path | None, no_wait: bool, output: str) -> int:
+def apply(
+    policy_file: Path,
+    confirm_within: int,
+    yes: bool,
+    plan_file: Path | None,
+    restart: bool,
+    no_wait: bool,
+    output: str,
+) -> int:
     """Make this host hold the policy in the file POLICY.
 
     The new rules are loaded behind a gate in the kernel: if nobody runs `confirm` in time, from a second session, the old rules come
@@ -83,7 +92,7 @@ def apply(policy_file: Path, confirm_within: int, yes: bool, plan_file: Path | N
         raise MachineError(
             f"the packet filter of this host can't be changed: {why}", hint="run it as root, with `sudo`"
         )
-    made = make(policy_file, snapshot, timeout=confirm_within)
+    made = make(policy_file, snapshot, timeout=confirm_within, live=True, restart=restart)
     if output == "text":
         click.echo(render(made))
     if made.refusals:
@@ -116,7 +125,7 @@ def apply(policy_file: Path, confirm_within: int, yes: bool, plan_file: Path | N
 
 
 # what a saved plan is compared by: all of it but the advice and the time to confirm, which do not change what is done
-_PLANNED = ("schema", "id", "in_force", "unchanged", "rules", "diff")
+_PLANNED = ("schema", "id", "in_force", "unchanged", "rules", "diff", "settings", "settings_diff")
 
 
 def _saved(plan_file: Path) -> dict[str, Any]:
@@ -151,7 +160,7 @@ def _mend_boot(change_id: str) -> None:
         confirmed = state.confirmed()
         if not confirmed or confirmed[-1]["id"] != change_id:
             return
-        boot = confirmed[-1]["change"]["boot"]
+        boot = [step for step in confirmed[-1]["change"]["boot"] if step["step"] != "restart-unit"]
         if not executor.in_place(boot):
             executor.perform(boot)
             common.note("the boot files of this policy were missing or changed: they are written again")

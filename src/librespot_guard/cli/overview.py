@@ -22,6 +22,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reach": ("librespot_guard.cli.reach:reach", "Exactly who can reach each listener, on the kernel's own rules"),
     "trace": ("librespot_guard.cli.trace:trace", "What happens to a concrete packet, rule by rule"),
     "snapshot": ("librespot_guard.cli.snapshot:snapshot", "Write all facts about this host to a file"),
+    "minimise": (
+        "librespot_guard.cli.minimise:minimise",
+        "Which features a stated use does not need, and what turns each off",
+    ),
     "init": ("librespot_guard.cli.init:init", "Write a commented policy from what was found"),
     "check": ("librespot_guard.cli.check:check", "Validate a policy: every fault with its line and column"),
     "plan": ("librespot_guard.cli.plan:plan", "What a policy would change, and why"),

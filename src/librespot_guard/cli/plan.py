@@ -11,7 +11,9 @@ from librespot_guard.cli import common
 
 if TYPE_CHECKING:
     from librespot_guard.plan import EffectiveRule, Plan
+    from librespot_guard.policy import Policy
     from librespot_guard.snapshot import Snapshot
+    from librespot_guard.snapshot.setting_file import SettingFile
 
 
 @click.command(
@@ -38,7 +40,7 @@ def plan(policy_file: Path, snapshot_file: Path | None, output: str, output_file
 
     Exit status 1 if the policy can't be applied here (each reason is listed).
     """
-    made = make(policy_file, common.load_snapshot(snapshot_file))
+    made = make(policy_file, common.load_snapshot(snapshot_file), live=snapshot_file is None)
     document = made.to_json()
     if output_file is not None:
         common.write_text(output_file, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
@@ -49,13 +51,25 @@ def plan(policy_file: Path, snapshot_file: Path | None, output: str, output_file
     return 1 if made.refusals or (exit_code and not made.unchanged) else 0
 
 
-def make(policy_file: Path, snapshot: "Snapshot", *, timeout: int = 60) -> "Plan":
-    """Read the policy and plan it on these facts."""
+def make(
+    policy_file: Path, snapshot: "Snapshot", *, timeout: int = 60, live: bool = False, restart: bool = False
+) -> "Plan":
+    """Read the policy and plan it on these facts; `live` if they are of this host, whose configuration files can then be changed."""
     from librespot_guard import plan as planning  # noqa: PLC0415 - `--help` must not pay for it
     from librespot_guard import policy  # noqa: PLC0415
 
     loaded = policy.load(common.read_text(policy_file), file=str(policy_file))
-    return planning.make(loaded, snapshot, today=datetime.now(UTC).astimezone().date(), timeout=timeout)
+    files = _files(snapshot, loaded) if live and any(entry.use for entry in loaded.services.values()) else None
+    today = datetime.now(UTC).astimezone().date()
+    return planning.make(loaded, snapshot, today=today, timeout=timeout, files=files, restart=restart)
+
+
+def _files(snapshot: "Snapshot", policy: "Policy") -> dict[str, tuple["SettingFile", ...]]:
+    """The configuration files of the services whose entries state a use."""
+    from librespot_guard.cli.minimise import read_files  # noqa: PLC0415 - seldom asked for
+    from librespot_guard.policy import assign  # noqa: PLC0415
+
+    return read_files([a.service for a in assign(policy, snapshot) if a.entry.use])
 
 
 def render(made: "Plan") -> str:
@@ -67,6 +81,8 @@ def render(made: "Plan") -> str:
         blocks.append(
             "\n".join([click.style("Rules", bold=True), *(_coloured(line) for line in made.diff.splitlines())])
         )
+    if made.settings:
+        blocks += _settings(made)
     if made.lockouts:
         lines = [f"  {json.dumps(lockout.to_json(), ensure_ascii=False)}" for lockout in made.lockouts]
         blocks.append("\n".join([click.style("Packets that would not reach you any more", bold=True), *lines]))
@@ -96,6 +112,16 @@ def _line(rule: "EffectiveRule") -> str:
     extra = [f"owner {rule.owner}" if rule.owner else "", f"until {rule.expires.isoformat()}" if rule.expires else ""]
     tail = "".join(f", {text}" for text in extra if text)
     return f"+ {rule.source}: {' '.join(w for w in where if w)} ({rule.why}{tail})"
+
+
+def _settings(made: "Plan") -> list[str]:
+    from librespot_guard.cli.minimise import lines as review_lines  # noqa: PLC0415 - seldom asked for
+
+    blocks = ["\n".join(review_lines(review)) for review in made.settings]
+    if made.settings_diff:
+        lines = [_coloured(line) for line in made.settings_diff.splitlines()]
+        blocks.append("\n".join([click.style("Settings", bold=True), *lines]))
+    return blocks
 
 
 def _coloured(line: str) -> str:

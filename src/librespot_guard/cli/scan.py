@@ -171,6 +171,9 @@ def _lines(service: Service, facts: Snapshot, known: Catalog) -> Iterator[str]:
         of_this = [owned for owned in service.listeners if owned.surface == surface]
         yield from (_heading(owned) for owned in of_this)
         yield from _stranger_lines(_stranger(of_this[0], flavour))
+        known_surface = flavour.surface(surface, service.version) if flavour else None
+        if known_surface and known_surface.unconfirmed:
+            yield f"{_INDENT * 2}not confirmed: {known_surface.unconfirmed}"
     for secret in service.secrets:
         place = "on the command line" if secret.where == "argv" else "in the environment"
         who = (

@@ -53,23 +53,32 @@ def _boot(table: GuardTable | None) -> tuple[Step, ...]:
     )
 
 
-def change(wanted: GuardTable, current: GuardTable | None) -> Change:
+def change(
+    wanted: GuardTable,
+    current: GuardTable | None,
+    *,
+    settings: tuple[Step, ...] = (),
+    back_settings: tuple[Step, ...] = (),
+) -> Change:
     """The change from what is confirmed now to what is wanted.
 
     Args:
         wanted: the new policy, as its `confirmed` part.
         current: the table as it is on the host, None if there is none; what waits behind its gate is not counted.
+        settings: changes of programs' settings; like the boot files they are made after the confirmation, so that a change that is
+            not confirmed never touches them. They come last: the rules file decides whether a restarted machine goes on with them.
+        back_settings: what takes them back.
     """
     old = GuardTable(current.confirmed) if current and current.confirmed else None
     pending = GuardTable(old.confirmed if old else None, wanted.confirmed)
-    back = (LoadNft(nft_text.replacement(old), f"back to policy {old.id}" if old else "back to no rules of ours"),)
+    undo = (LoadNft(nft_text.replacement(old), f"back to policy {old.id}" if old else "back to no rules of ours"),)
     return Change(
         id=wanted.id,
         arm=(LoadNft(nft_text.replacement(pending), "the new rules, behind the gate"),),
         confirm=(LoadNft(nft_text.confirmation(pending), "the new rules, for good"),),
-        boot=_boot(wanted),
-        undo=back,
-        revert=back,
-        revert_boot=_boot(old),
+        boot=(*_boot(wanted), *settings),
+        undo=undo,
+        revert=undo,
+        revert_boot=(*_boot(old), *back_settings),
         before=old.id if old else "",
     )

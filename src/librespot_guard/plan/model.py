@@ -5,6 +5,7 @@ from datetime import date
 from typing import Any
 
 from librespot_guard.firewall.model import Ruleset
+from librespot_guard.plan.minimise import Review
 from librespot_guard.reach import Packet, Trace
 from librespot_guard.targets.steps import Change
 from librespot_guard.targets.syntax import GuardTable
@@ -81,6 +82,8 @@ class Plan:
         current: the table as it is, None if there is none.
         ruleset_before: the packet filter of this host now.
         ruleset_after: the packet filter of this host after confirmation.
+        settings: the feature reviews of the services whose entry states a use.
+        settings_diff: the lines of configuration files that change, "" if none do.
         proof: the verdict of the proof on that: "proved", "undecided", "refuted", or "" if it was not made.
     """
 
@@ -99,6 +102,8 @@ class Plan:
     ruleset_before: Ruleset
     ruleset_after: Ruleset
     proof: str = ""
+    settings: tuple[Review, ...] = ()
+    settings_diff: str = ""
 
     @property
     def unchanged(self) -> bool:
@@ -120,6 +125,8 @@ class Plan:
             "warnings": list(self.warnings),
             "lockouts": [lockout.to_json() for lockout in self.lockouts],
             "diff": self.diff,
+            "settings": [review.to_json() for review in self.settings],
+            "settings_diff": self.settings_diff,
             "confirm_within": self.timeout,
             "change": self.change.to_json() if self.change else None,
         }

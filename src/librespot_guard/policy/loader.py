@@ -91,4 +91,4 @@ def _entry(name: str, entry: dict[str, Any], check: CrossCheck, unenforced: tupl
         surface: tuple(dict.fromkeys(given["from"] if isinstance(given, dict) else given))
         for surface, given in entry.get("allow", {}).items()
     }
-    return Entry(name, Match(**entry["match"]), allow, unenforced, check.key("services", name))
+    return Entry(name, Match(**entry["match"]), allow, unenforced, check.key("services", name), entry.get("use"))

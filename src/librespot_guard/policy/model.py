@@ -9,7 +9,19 @@ from ipaddress import IPv4Network, IPv6Network
 
 Network = IPv4Network | IPv6Network
 SURFACES = ("discovery", "connect", "api", "login", "stream", "control", "metadata")
-FLAVOURS = ("librespot", "raspotify", "spotifyd", "go-librespot", "librespot-java", "librespot-python", "snapserver")
+FLAVOURS = (
+    "librespot",
+    "raspotify",
+    "spotifyd",
+    "go-librespot",
+    "librespot-java",
+    "librespot-python",
+    "snapserver",
+    "owntone",
+    "soloist",
+)
+
+USES = ("phones", "application", "nobody")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +67,7 @@ class Match:
 class Entry:
     """What the policy says of one service. `allow` maps a surface to names of sources; what is absent is denied.
 
+    `use` is what the service is for (`catalog.USES`): surfaces that this does not need are taken away by its own settings; None leaves them.
     `unenforced` names keys (with their place) that the policy may hold and that no target of this version can hold:
     accounts, takeover, through, bind, egress, limits. A plan refuses them.
     """
@@ -64,6 +77,7 @@ class Entry:
     allow: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unenforced: tuple[tuple[str, Where], ...] = ()
     where: Where | None = None
+    use: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from librespot_guard.policy import values
 from librespot_guard.policy.decode import Decoder, Keys, either, many, one_of, table, text, whole
 from librespot_guard.policy.document import Path
 from librespot_guard.policy.faults import describe
-from librespot_guard.policy.model import FLAVOURS, SURFACES
+from librespot_guard.policy.model import FLAVOURS, SURFACES, USES
 
 VERSION = 1
 TAKEOVERS = ("always", "when-idle", "never")
@@ -74,6 +74,7 @@ SERVICE = Keys(
         "bind": table(_SURFACE, _WORD),
         "egress": one_of(EGRESS, "a way out"),
         "limits": table(_SURFACE, text(values.rate)),
+        "use": one_of(USES, "a use"),
     },
     {"match": "`match` is missing (it says which service this entry speaks of, such as `match: {flavour: librespot}`)"},
     _BELONGS,

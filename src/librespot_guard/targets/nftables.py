@@ -60,7 +60,9 @@ def refusals(policy: Policy, assignments: Sequence[Assignment], namespace: Names
     return (*out, *groups(here, namespace)[1])
 
 
-def build(policy: Policy, assignments: Sequence[Assignment], namespace: Namespace, *, today: date) -> GuardTable:
+def build(
+    policy: Policy, assignments: Sequence[Assignment], namespace: Namespace, *, today: date, salt: str = ""
+) -> GuardTable:
     """The table that allows exactly what `policy.allowed` says, for every interface and family.
 
     Args:
@@ -68,6 +70,7 @@ def build(policy: Policy, assignments: Sequence[Assignment], namespace: Namespac
         assignments: which service each entry speaks of.
         namespace: the network namespace that the table is for.
         today: sources that expired before this day allow nothing.
+        salt: makes another id for the same rules, where the change is in something else.
 
     Raises:
         Refused: this target can't hold the policy; every reason is in the text.
@@ -80,7 +83,7 @@ def build(policy: Policy, assignments: Sequence[Assignment], namespace: Namespac
         )
     plan = groups(assignments, namespace)[0]
     draft = _Builder("0" * 8, policy, namespace, today).part(plan)
-    digest = hashlib.sha256(nft_text.part(draft).encode()).hexdigest()[:8]
+    digest = hashlib.sha256((nft_text.part(draft) + salt).encode()).hexdigest()[:8]
     return GuardTable(_Builder(digest, policy, namespace, today).part(plan))
 
 

@@ -38,11 +38,52 @@ class LinkFile:
     step: str = "link-file"
 
 
-Step = LoadNft | WriteFile | LinkFile
-_KINDS: dict[str, type[LoadNft] | type[WriteFile] | type[LinkFile]] = {
+@dataclass(frozen=True, slots=True)
+class EditFile:
+    """Change a file of somebody else in place: at byte `at`, `put` in place of `cut` bytes. Mode and owner stay.
+
+    `before` and `after` are SHA-256 of the whole file: it is changed only if it is still the former. Its old bytes are kept, for `RestoreFile`.
+    `before` "" is a file that is not there yet (a drop-in of a unit): it is created, and removed again.
+    """
+
+    path: str
+    before: str
+    after: str
+    at: int
+    cut: int
+    put: str
+    why: str
+    step: str = "edit-file"
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreFile:
+    """Bring back the very bytes from before an `EditFile`, unless somebody changed the file since."""
+
+    path: str
+    before: str
+    after: str
+    why: str
+    step: str = "restore-file"
+
+
+@dataclass(frozen=True, slots=True)
+class RestartUnit:
+    """Let systemd read its units again and restart this one, so that new settings take effect."""
+
+    unit: str
+    why: str
+    step: str = "restart-unit"
+
+
+Step = LoadNft | WriteFile | LinkFile | EditFile | RestoreFile | RestartUnit
+_KINDS: dict[str, type[Step]] = {
     "load-nft": LoadNft,
     "write-file": WriteFile,
     "link-file": LinkFile,
+    "edit-file": EditFile,
+    "restore-file": RestoreFile,
+    "restart-unit": RestartUnit,
 }
 
 

@@ -1,0 +1,105 @@
+"""The configuration files of a running service, whole, for editing: which the catalogue names, and where its process would find them."""
+
+import os
+import pwd
+import stat
+from pathlib import Path
+
+from librespot_guard.catalog import ConfigFile, Flavour
+from librespot_guard.collect.redact import values_of
+from librespot_guard.snapshot import Service
+from librespot_guard.snapshot.setting_file import SettingFile
+
+MAX_SIZE = 1 << 20
+_OVERFLOW = 65534
+
+
+def setting_files(service: Service, flavour: Flavour) -> tuple[SettingFile, ...]:
+    """The files that this service reads, those that win first; with the content of those that can be edited.
+
+    Of several files that exclude each other, only those up to the first that is there are named.
+    """
+    found: list[SettingFile] = []
+    there: int | None = None
+    for known in flavour.files_of(service.version):
+        if there is not None and known.first > there:
+            break
+        path, alone = _path(service, flavour, known)
+        if all(path != each.path for each in found):
+            found.append(_read(path, known))
+        if found[-1].data is not None or found[-1].problem:
+            there = known.first
+        if alone:
+            break
+    return tuple(found)
+
+
+def _path(service: Service, flavour: Flavour, known: ConfigFile) -> tuple[str, bool]:
+    """Where a file is, and whether the command line names it, so that no other is read."""
+    named = values_of(service.argv, known.options, flavour.arguments.flags)
+    if not named:
+        return _absolute(service, known.path), False
+    # `--config_dir` names the folder, the others the file itself
+    folder = known.options[0].endswith("_dir")
+    path = f"{named[-1][1]}/{known.path.rpartition('/')[2]}" if folder else named[-1][1]
+    return _absolute(service, path), not folder
+
+
+def _absolute(service: Service, path: str) -> str:
+    if path.startswith("~/"):
+        try:
+            return f"{pwd.getpwuid(service.uid).pw_dir}/{path[2:]}"
+        except KeyError:
+            return path
+    if path.startswith("/"):
+        return path
+    try:
+        folder = str(Path(f"/proc/{service.pid}/cwd").readlink())
+    except OSError:
+        return path
+    return os.path.normpath(f"{folder}/{path}")
+
+
+def _read(path: str, known: ConfigFile) -> SettingFile:
+    prefix = os.environ.get("LIBRESPOT_GUARD_ETC", "").rstrip("/")
+    place = prefix + path if path.startswith("/etc/") else path
+    if not path.startswith("/"):
+        return SettingFile(path, known.format, known.section, problem="where it is could not be told")
+    try:
+        with open(place, "rb", opener=_opener) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return SettingFile(path, known.format, known.section, problem="it is no plain file")
+            if status.st_nlink > 1:
+                return SettingFile(path, known.format, known.section, problem="it has several names (hard links)")
+            if folder := _foreign(place):
+                why = f"its folder {folder} may be changed by another user: root does not write there; edit it by hand"
+                return SettingFile(path, known.format, known.section, problem=why)
+            data = file.read(MAX_SIZE + 1)
+    except FileNotFoundError:
+        return SettingFile(path, known.format, known.section)
+    except OSError as error:
+        return SettingFile(path, known.format, known.section, problem=f"{error.strerror}")
+    if len(data) > MAX_SIZE:
+        return SettingFile(path, known.format, known.section, problem="it is larger than 1 MiB")
+    return SettingFile(path, known.format, known.section, data)
+
+
+def _foreign(path: str) -> str | None:
+    """The first folder above a file in which another user could put something in its place while we write; None if there is none.
+
+    In a user namespace the folders of the real root belong to the overflow user (user_namespaces(7)), and we are nobody's root there.
+    """
+    confined = Path("/proc/self/uid_map").read_text(encoding="ascii").split() != ["0", "0", "4294967295"]
+    ours = {0, os.geteuid(), *([_OVERFLOW] if confined else [])}
+    for folder in Path(os.path.realpath(path)).parents:
+        status = folder.stat()
+        sticky = bool(status.st_mode & stat.S_ISVTX)
+        if status.st_uid not in ours or (status.st_mode & 0o022 and not sticky):
+            return str(folder)
+    return None
+
+
+def _opener(path: str, flags: int) -> int:
+    """Open without waiting for the other end of a FIFO."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,0 +1,87 @@
+"""Which configuration files a service reads, and which of them may be written."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from librespot_guard import catalog
+from librespot_guard.collect.setting_files import setting_files
+from librespot_guard.snapshot import Service
+
+KNOWN = catalog.load()
+
+
+def service(flavour: str, *argv: str, pid: int | None = None) -> Service:
+    """A service of our own user."""
+    plain = Service("x", flavour, None, pid or os.getpid(), os.geteuid(), "/x", "1", argv=("x", *argv))
+    return replace(plain, version=None)
+
+
+def test_the_command_line_names_the_file(tmp_path: Path) -> None:
+    """Only that one is read then; a folder gets the names that the program looks for in it."""
+    conf = tmp_path / "my.conf"
+    conf.write_bytes(b"[global]\n")
+    found = setting_files(service("spotifyd", "--config-path", str(conf)), KNOWN.flavour("spotifyd"))
+    assert [(f.path, f.section, f.data) for f in found] == [(str(conf), "global", b"[global]\n")]
+
+    (tmp_path / "config.yml").write_bytes(b"a: 1\n")
+    found = setting_files(service("go-librespot", f"--config_dir={tmp_path}"), KNOWN.flavour("go-librespot"))
+    assert [(f.path, f.data) for f in found] == [
+        (f"{tmp_path}/config.yaml", None),
+        (f"{tmp_path}/config.yml", b"a: 1\n"),
+    ]
+
+
+def test_the_working_folder_of_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """librespot-java reads config.toml where it was started."""
+    monkeypatch.chdir(tmp_path)
+    Path("config.toml").write_bytes(b"")
+    found = setting_files(service("librespot-java"), KNOWN.flavour("librespot-java"))
+
+    assert [(f.path, f.data) for f in found] == [(f"{tmp_path}/config.toml", b"")]
+
+
+def test_etc_of_a_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With a prefix for /etc the file is read there, and named as it is on the host; the second of two that exclude each other is not read."""
+    monkeypatch.setenv("LIBRESPOT_GUARD_ETC", str(tmp_path))
+    (tmp_path / "etc/raspotify").mkdir(parents=True)
+    (tmp_path / "etc/raspotify/conf").write_bytes(b"A=1\n")
+    found = setting_files(service("raspotify"), KNOWN.flavour("raspotify"))
+
+    assert [(f.path, f.data) for f in found] == [("/etc/raspotify/conf", b"A=1\n")]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "large", "linked"])
+def test_what_is_no_plain_file_of_ours_is_not_edited(kind: str, tmp_path: Path) -> None:
+    """Nothing hangs and nothing is guessed; the reason is said."""
+    conf = tmp_path / "c"
+    if kind == "fifo":
+        os.mkfifo(conf)
+    elif kind == "folder":
+        conf.mkdir()
+    elif kind == "large":
+        conf.write_bytes(b"#" * ((1 << 20) + 1))
+    else:
+        conf.write_bytes(b"")
+        (tmp_path / "d").hardlink_to(conf)
+    found = setting_files(service("spotifyd", "--config-path", str(conf)), KNOWN.flavour("spotifyd"))
+
+    assert found[0].data is None
+    assert found[0].problem
+
+
+def test_a_folder_that_others_may_write_is_refused(tmp_path: Path) -> None:
+    """Whoever can swap a file under root's pen decides what root writes: such a place is left to a person."""
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    (folder / "c").write_bytes(b"")
+    found = setting_files(service("spotifyd", "--config-path", str(folder / "c")), KNOWN.flavour("spotifyd"))
+
+    assert "may be changed by another user" in found[0].problem
+    folder.chmod(0o1777)
+    assert (
+        setting_files(service("spotifyd", "--config-path", str(folder / "c")), KNOWN.flavour("spotifyd"))[0].data == b""
+    )
