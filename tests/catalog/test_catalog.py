@@ -12,7 +12,6 @@ flavour = "x"
 title = "X"
 executables = ["x"]
 units = []
-config_files = []
 source = "s"
 [getinfo]
 brand = "b"
@@ -37,8 +36,13 @@ stranger = ["read it"]
 narrow = "no"
 off = "stop it"
 source = "s"
+[[origin]]
+name = "s"
+project = "x"
+version = "1"
+about = "read"
 """
-BASED = 'flavour = "y"\ntitle = "Y"\nbased_on = "x"\nexecutables = ["y"]\nunits = ["y.service"]\nconfig_files = []\nsource = "s"\n'
+BASED = 'flavour = "y"\ntitle = "Y"\nbased_on = "x"\nexecutables = ["y"]\nunits = ["y.service"]\nsource = "s"\n'
 
 
 def test_every_flavour_that_ships_is_whole() -> None:
@@ -47,9 +51,10 @@ def test_every_flavour_that_ships_is_whole() -> None:
 
     assert {"librespot", "raspotify", "librespot-python"} <= {f.name for f in known.flavours}
     for flavour in known.flavours:
-        assert flavour.executables or flavour.python_package
-        assert any(c.isdigit() for c in flavour.pin)
-        assert flavour.surface("connect") is not None
+        assert flavour.executables or flavour.python_package or flavour.jars
+        if flavour.receiver and flavour.name != "soloist":
+            assert any(c.isdigit() for c in flavour.pin)
+            assert flavour.surface("connect") is not None
         for surface in flavour.surfaces:
             assert surface.source
             assert surface.stranger
@@ -114,6 +119,11 @@ def test_a_surface_of_its_own_replaces_that_of_the_base() -> None:
         ('proto = "tcp"', 'proto = "sctp"', "surface[0].proto: `sctp` is none of"),
         ("[port]\npin", "[[port]]\npin", "port: expected a table"),
         ("[port]", "[part]", "part: unknown key"),
+        ('source = "s"\n[getinfo]', 'source = "t"\n[getinfo]', "flavour.source: there is no source `t`"),
+        ('source = "s"\n[getinfo]', 'source = ""\n[getinfo]', "flavour.source: a fact without a source"),
+        ('bind = "::"', 'bind = "all"', "surface[0].bind: `all` is no address"),
+        ('bind = "::"', 'bind = "::"\nsince = "x"', "surface[0].since: `x` is no version"),
+        ('bind = "::"', 'bind = "::"\nsince = "2"\nuntil = "1"', "surface[0]: the versions from 2 to 1 are none"),
         ("[[surface]]", "[surface]", "surface: expected `[[surface]]`"),
         ("title", "title title", "not TOML"),
         ('[secrets]\narguments = []\nenvironment = []\nsource = "s"\n', "", "secrets: this table is missing"),
@@ -136,6 +146,6 @@ def test_two_of_one_name_and_a_chain_of_bases() -> None:
         catalog.read({"x.toml": MINIMAL, "z.toml": MINIMAL})
     with pytest.raises(InputError, match="`y` is itself based on another"):
         catalog.read({"x.toml": MINIMAL, "y.toml": BASED, "z.toml": BASED.replace('"y"', '"z"').replace('"x"', '"y"')})
-    twice = MINIMAL + MINIMAL[MINIMAL.index("[[surface]]") :]
+    twice = MINIMAL + MINIMAL[MINIMAL.index("[[surface]]") : MINIMAL.index("[[origin]]")]
     with pytest.raises(InputError, match="`connect` is there twice"):
         catalog.read({"x.toml": twice})

@@ -1,87 +1,40 @@
 """Reads the data files of the catalogue: one TOML file for each family member, checked key by key.
 
-A new family member is a new file in `catalog/data`. A flavour that is `based_on` another takes from it each table that it
-does not give itself, and each surface of a name that it does not give itself.
+A new family member is a new file in `catalog/data`, or in a folder that is given to `load`. A flavour that is `based_on` another takes
+from it each table and each list of tables that it does not give itself, and each surface of a name that it does not give itself.
 """
 
 import functools
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
-from librespot_guard.catalog.model import Arguments, Catalog, Flavour, GetInfo, PortOption, Secrets, Surface
+from librespot_guard.catalog import shape
+from librespot_guard.catalog.check import check_flavour
+from librespot_guard.catalog.model import Arguments, Catalog, Flavour, GetInfo, PortOption, Secrets, Source, Surface
+from librespot_guard.catalog.settings import ConfigFile, Credential, Endpoint, Outbound, Quirk, Removal, Setting
 from librespot_guard.errors import InputError
 
-SURFACES = ("discovery", "connect", "api", "login", "stream", "control", "metadata")
-
-# table -> key -> (kind, required); "texts" is a list of text
-_SHAPE: dict[str, dict[str, tuple[str, bool]]] = {
-    "": {
-        "flavour": ("text", True),
-        "title": ("text", True),
-        "based_on": ("text", False),
-        "executables": ("texts", True),
-        "python_package": ("text", False),
-        "units": ("texts", True),
-        "config_files": ("texts", True),
-        "source": ("text", True),
-        "unconfirmed": ("text", False),
-    },
-    "getinfo": {
-        "brand": ("text", True),
-        "model": ("text", True),
-        "version": ("truth", True),
-        "source": ("text", True),
-        "unconfirmed": ("text", False),
-    },
-    "port": {
-        "long": ("text", False),
-        "short": ("text", False),
-        "environment": ("text", False),
-        "config_key": ("text", False),
-        "code": ("text", False),
-        "pin": ("text", True),
-        "source": ("text", True),
-        "unconfirmed": ("text", False),
-    },
-    "arguments": {
-        "flags": ("text", True),
-        "name": ("texts", False),
-        "name_environment": ("text", False),
-        "cache": ("texts", False),
-        "cache_environment": ("texts", False),
-        "environment_prefix": ("text", False),
-        "source": ("text", True),
-        "unconfirmed": ("text", False),
-    },
-    "secrets": {
-        "arguments": ("texts", True),
-        "environment": ("texts", True),
-        "source": ("text", True),
-        "unconfirmed": ("text", False),
-    },
-    "surface": {
-        "name": ("text", True),
-        "proto": ("text", True),
-        "port": ("number", False),
-        "long": ("text", False),
-        "short": ("text", False),
-        "environment": ("text", False),
-        "bind": ("text", True),
-        "stranger": ("texts", True),
-        "narrow": ("text", True),
-        "off": ("text", True),
-        "source": ("text", True),
-        "unconfirmed": ("text", False),
-    },
+# table -> class, and list of tables -> (field of `Flavour`, class)
+_TABLES: dict[str, type] = {"getinfo": GetInfo, "port": PortOption, "arguments": Arguments, "secrets": Secrets}
+_LISTS: dict[str, tuple[str, type]] = {
+    "surface": ("surfaces", Surface),
+    "file": ("files", ConfigFile),
+    "setting": ("settings", Setting),
+    "removal": ("removals", Removal),
+    "endpoint": ("endpoints", Endpoint),
+    "outbound": ("outbound", Outbound),
+    "credential": ("credentials", Credential),
+    "quirk": ("quirks", Quirk),
+    "origin": ("sources", Source),
 }
-_TABLES = ("getinfo", "port", "arguments", "secrets")
-_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "text": ("text", lambda v: isinstance(v, str)),
-    "texts": ("a list of text", lambda v: isinstance(v, list) and all(isinstance(item, str) for item in v)),
-    "number": ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
-    "truth": ("true or false", lambda v: isinstance(v, bool)),
+_REQUIRED = ("arguments", "secrets", "surface")
+_ABSENT = {
+    # a flavour without Spotify Connect answers no getInfo and has no port to fix
+    "getinfo": {"brand": "", "model": "", "version": False},
+    "port": {"pin": "", "source": ""},
 }
 
 
@@ -91,6 +44,23 @@ def load() -> Catalog:
     folder = resources.files("librespot_guard.catalog") / "data"
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
     return read({f.name: f.read_text(encoding="utf-8") for f in files})
+
+
+def read_folders(folders: Sequence[Path]) -> Catalog:
+    """The catalogue that ships, with the flavour files (`*.toml`) of more folders.
+
+    Raises:
+        InputError: a file can't be read or is not as it should be.
+    """
+    shipped = resources.files("librespot_guard.catalog") / "data"
+    texts = {f.name: f.read_text(encoding="utf-8") for f in shipped.iterdir() if f.name.endswith(".toml")}
+    for folder in folders:
+        for path in sorted(folder.glob("*.toml")):
+            try:
+                texts[str(path)] = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise InputError(f"{path}: {error}") from None
+    return read(texts)
 
 
 def read(texts: Mapping[str, str]) -> Catalog:
@@ -105,116 +75,53 @@ def read(texts: Mapping[str, str]) -> Catalog:
             document = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise InputError(f"{file}: not TOML: {error}") from None
-        _check(file, document)
-        if document["flavour"] in documents:
-            raise InputError(
-                f"{file}: the flavour `{document['flavour']}` is in {documents[document['flavour']][0]} already"
-            )
-        documents[document["flavour"]] = (file, document)
-    return Catalog(tuple(_flavour(file, _whole(file, document, documents)) for file, document in documents.values()))
+        name = document.get("flavour")
+        if not isinstance(name, str):
+            raise InputError(f"{file}: flavour: " + ("this key is missing" if name is None else "expected text"))
+        if name in documents:
+            raise InputError(f"{file}: the flavour `{name}` is in {documents[name][0]} already")
+        documents[name] = (file, document)
+    return Catalog(tuple(_flavour(file, document, documents) for file, document in documents.values()))
 
 
-def _check(file: str, document: dict[str, Any]) -> None:
-    tables = {name: document[name] for name in _TABLES if name in document}
-    surfaces = document.get("surface", [])
-    plain = {k: v for k, v in document.items() if k not in (*_TABLES, "surface")}
-    _check_table(file, "", "", plain)
-    for name, table in tables.items():
-        _check_table(file, name, name, table)
-    if not isinstance(surfaces, list):
-        raise InputError(f"{file}: surface: expected `[[surface]]`, a list of tables")
-    seen = set()
-    for index, surface in enumerate(surfaces):
-        where = f"surface[{index}]"
-        _check_table(file, where, "surface", surface)
-        _one_of(file, f"{where}.name", surface["name"], SURFACES)
-        _one_of(file, f"{where}.proto", surface["proto"], ("tcp", "udp"))
-        if not 1 <= surface.get("port", 1) <= 65535:
-            raise InputError(
-                f"{file}: {where}.port: {surface['port']} is no port (1 to 65535; leave it out if it is random)"
-            )
-        if surface["name"] in seen:
-            raise InputError(f"{file}: {where}.name: `{surface['name']}` is there twice")
-        seen.add(surface["name"])
-
-
-def _check_table(file: str, where: str, kind: str, table: Any) -> None:
-    shape = _SHAPE[kind]
-    if not isinstance(table, dict):
-        raise InputError(f"{file}: {where}: expected a table")
-    prefix = f"{where}." if where else ""
-    for key, value in table.items():
-        if key not in shape:
-            raise InputError(f"{file}: {prefix}{key}: unknown key", hint=f"known keys: {', '.join(shape)}")
-        words, test = _KINDS[shape[key][0]]
-        if not test(value):
-            raise InputError(f"{file}: {prefix}{key}: expected {words}, found {value!r}")
-    for key, (_, required) in shape.items():
-        if required and key not in table:
-            raise InputError(f"{file}: {prefix}{key}: this key is missing")
-
-
-def _one_of(file: str, where: str, value: str, options: tuple[str, ...]) -> None:
-    if value not in options:
-        raise InputError(f"{file}: {where}: `{value}` is none of {', '.join(options)}")
-
-
-def _whole(file: str, document: dict[str, Any], documents: Mapping[str, tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-    """A document completed by the one it is based on."""
-    base_name = document.get("based_on")
-    if base_name is None:
-        whole = document
-    elif base_name not in documents:
-        raise InputError(f"{file}: based_on: there is no flavour `{base_name}`")
-    elif "based_on" in documents[base_name][1]:
-        raise InputError(f"{file}: based_on: `{base_name}` is itself based on another flavour")
-    else:
-        base = documents[base_name][1]
-        own = {s["name"]: s for s in document.get("surface", [])}
-        surfaces = [own.pop(s["name"], s) for s in base.get("surface", [])] + list(own.values())
-        whole = {**{t: base[t] for t in _TABLES if t in base}, **document, "surface": surfaces}
-    for table in (*_TABLES, "surface"):
+def _flavour(file: str, document: dict[str, Any], documents: Mapping[str, tuple[str, dict[str, Any]]]) -> Flavour:
+    whole, sources = _whole(file, document, documents)
+    given: dict[str, Any] = {"name": whole.pop("flavour")}
+    for table in _REQUIRED:
         if not whole.get(table):
             raise InputError(f"{file}: {table}: this table is missing")
-    return whole
+    for table, kind in _TABLES.items():
+        given[table] = shape.read(kind, file, table, whole.pop(table, _ABSENT.get(table)))
+    for table, (attribute, kind) in _LISTS.items():
+        raw = whole.pop(table, [])
+        if not isinstance(raw, list):
+            raise InputError(f"{file}: {table}: expected `[[{table}]]`, a list of tables")
+        given[attribute] = tuple(shape.read(kind, file, f"{table}[{i}]", each) for i, each in enumerate(raw))
+    given["sources"] = (*given["sources"], *sources)
+    given["config_files"] = tuple(dict.fromkeys(f.path for f in given["files"]))
+    flavour = shape.read(Flavour, file, "", whole, given=given)
+    check_flavour(file, flavour)
+    return flavour
 
 
-def _flavour(file: str, document: dict[str, Any]) -> Flavour:
-    port, arguments, getinfo, secrets = (document[t] for t in ("port", "arguments", "getinfo", "secrets"))
-    if not document["executables"] and "python_package" not in document:
-        raise InputError(f"{file}: executables: give a program, or a `python_package`")
-    return Flavour(
-        name=document["flavour"],
-        title=document["title"],
-        based_on=document.get("based_on"),
-        executables=tuple(document["executables"]),
-        python_package=document.get("python_package"),
-        units=tuple(document["units"]),
-        config_files=tuple(document["config_files"]),
-        getinfo=GetInfo(getinfo["brand"], getinfo["model"], getinfo["version"]),
-        port=PortOption(
-            long=port.get("long"),
-            short=port.get("short"),
-            environment=port.get("environment"),
-            config_key=port.get("config_key"),
-            code=port.get("code"),
-            pin=port["pin"],
-            source=port["source"],
-        ),
-        arguments=Arguments(
-            flags=arguments["flags"],
-            name=tuple(arguments.get("name", ())),
-            name_environment=arguments.get("name_environment"),
-            cache=tuple(arguments.get("cache", ())),
-            cache_environment=tuple(arguments.get("cache_environment", ())),
-            environment_prefix=arguments.get("environment_prefix", ""),
-        ),
-        secrets=Secrets(tuple(secrets["arguments"]), tuple(secrets["environment"])),
-        surfaces=tuple(_surface(s) for s in document["surface"]),
-    )
-
-
-def _surface(table: dict[str, Any]) -> Surface:
-    optional = {k: table[k] for k in ("long", "short", "environment", "unconfirmed") if k in table}
-    required = {k: table[k] for k in ("name", "proto", "bind", "narrow", "off", "source")}
-    return Surface(port=table.get("port"), stranger=tuple(table["stranger"]), **required, **optional)
+def _whole(
+    file: str, document: dict[str, Any], documents: Mapping[str, tuple[str, dict[str, Any]]]
+) -> tuple[dict[str, Any], tuple[Source, ...]]:
+    """A document completed by the one it is based on, and the sources of that one."""
+    base_name = document.get("based_on")
+    if base_name is None:
+        return dict(document), ()
+    if base_name not in documents:
+        raise InputError(f"{file}: based_on: there is no flavour `{base_name}`")
+    base_file, base = documents[base_name]
+    if "based_on" in base:
+        raise InputError(f"{file}: based_on: `{base_name}` is itself based on another flavour")
+    inherited = {t: base[t] for t in (*_TABLES, *_LISTS) if t in base and t != "origin"}
+    whole = {**inherited, **document}
+    own = document.get("surface", [])
+    if isinstance(own, list) and all(isinstance(s, dict) for s in own):
+        names = {s.get("name") for s in own}
+        kept = [s for s in base.get("surface", []) if s.get("name") not in names]
+        whole["surface"] = [*own, *kept]
+    sources = tuple(shape.read(Source, base_file, f"origin[{i}]", s) for i, s in enumerate(base.get("origin", [])))
+    return whole, sources

@@ -9,7 +9,17 @@ from ipaddress import IPv4Network, IPv6Network
 
 Network = IPv4Network | IPv6Network
 SURFACES = ("discovery", "connect", "api", "login", "stream", "control", "metadata")
-FLAVOURS = ("librespot", "raspotify", "spotifyd", "go-librespot", "librespot-java", "librespot-python", "snapserver")
+FLAVOURS = (
+    "librespot",
+    "raspotify",
+    "spotifyd",
+    "go-librespot",
+    "librespot-java",
+    "librespot-python",
+    "snapserver",
+    "owntone",
+    "soloist",
+)
 
 
 @dataclass(frozen=True, slots=True)
