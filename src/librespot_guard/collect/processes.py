@@ -205,6 +205,11 @@ def inside(pid: int, path: str, environment: Mapping[str, str] | None = None) ->
     return None
 
 
+def working_folder(pid: int) -> str:
+    """The working folder of a process as it sees it, "/" if that may not be seen."""
+    return _link(PROC / str(pid) / "cwd") or "/"
+
+
 def ancestors(processes: Mapping[int, Process], pid: int) -> list[int]:
     """A process and its ancestors, the nearest first."""
     found: list[int] = []
