@@ -55,7 +55,7 @@ class Programs:
         name = _once(path, self.known, _elf)
         return (self._flavour(name) if name else None), name is not None
 
-    def of_java(self, argv: Sequence[str], resolve: "Resolver") -> tuple[Flavour | None, bool]:
+    def of_java(self, argv: Sequence[str], resolve: Callable[[str], str]) -> tuple[Flavour | None, bool]:
         """The flavour that a Java virtual machine runs, by the content of its jars or the name of its main class; whether that is sure."""
         flavours = [f for f in self.catalog.flavours if f.jars or f.main_classes]
         for flavour in flavours:
