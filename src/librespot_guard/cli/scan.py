@@ -20,6 +20,7 @@ Examples:
   sudo librespot-guard scan --format json | jq .services
   librespot-guard scan --snapshot host.json            what ran on another host
   librespot-guard scan --no-ask                        send no request to any service
+  sudo librespot-guard scan --watch --for 10m          ports, peers and endpoints over time, and a profile at the end
   librespot-guard scan --network                       every speaker on the networks of this host, also those nobody knew
 """
 
@@ -35,12 +36,36 @@ _INDENT = "    "
     is_flag=True,
     help="Find the speakers of the networks instead: who answers multicast DNS here, and one getInfo to each (unless --no-ask).",
 )
-def scan(output: str, snapshot_file: Path | None, *, no_ask: bool, network: bool) -> None:
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Look again and again: ports across restarts, who comes, where it connects to; a profile at the end.",
+)
+@click.option("--for", "how_long", metavar="TIME", help="Watch for 90s, 10m or 2h; without it until Ctrl-C.")
+@click.option("--interval", metavar="TIME", default="1s", show_default=True, help="Look that often.")
+def scan(
+    output: str,
+    snapshot_file: Path | None,
+    how_long: str | None,
+    interval: str,
+    *,
+    no_ask: bool,
+    network: bool,
+    watch: bool,
+) -> None:
     """Find every service of the librespot family: what it opens, and what a stranger can do there.
 
     Looks at this host and at every other network namespace on it. As root it sees all; as an ordinary user it says what
     it could not see. Nothing is changed.
     """
+    if watch or how_long:
+        if snapshot_file is not None or network:
+            raise click.UsageError("--watch looks at this host now; it can't be used with --snapshot or --network")
+        from librespot_guard.cli import _watch  # noqa: PLC0415 - only this needs it
+
+        seconds = _watch.duration(how_long) if how_long else None
+        _watch.run(output, seconds=seconds, interval=_watch.duration(interval))
+        return
     if network:
         _scan_network(output, snapshot_file, ask=not no_ask)
         return
