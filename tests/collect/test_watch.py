@@ -1,8 +1,6 @@
 """Watching a real daemon that is restarted, asked, and connects to somewhere."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -51,7 +49,7 @@ def watching(host: Host) -> Iterator[Callable[[], tuple[dict[str, Any], str]]]:
 
     def end() -> tuple[dict[str, Any], str]:
         pid = watch.inner_pid
-        host.call(lambda: os.kill(pid, signal.SIGINT))
+        host.run(["kill", "-INT", str(pid)], check=True)
         out, err = watch.popen.communicate(timeout=30)
         assert watch.popen.returncode == 0, err
         return json.loads(out), err
@@ -77,7 +75,7 @@ def test_a_random_port_is_followed_and_short_visits_are_seen(
                 ports.append(port)
                 pids.append(running.pid)
                 time.sleep(3)
-                other.call(lambda port=port: getinfo.ask("192.168.10.2", port))
+                other.call(partial(getinfo.ask, "192.168.10.2", port))
                 time.sleep(1)
         document, err = watch()
     schema("watch").validate(document)

@@ -7,7 +7,7 @@ from pathlib import Path
 from librespot_guard.catalog import Catalog, Flavour
 from librespot_guard.collect.processes import Process, environment_of, working_folder
 from librespot_guard.collect.programs import Programs, Resolver, interpreter, is_java
-from librespot_guard.collect.pythons import imports, is_python, package_folder
+from librespot_guard.collect.pythons import imports, is_python, package_folder, script_of
 from librespot_guard.collect.surfaces import MDNS, loopback, wildcard
 from librespot_guard.snapshot import Listener
 
@@ -60,7 +60,7 @@ def _judge(process: Process, listeners: tuple[Listener, ...], programs: Programs
         return Candidate(process, flavour, certain, listeners, environment_of(process.pid))
     if not served:
         return None
-    library = _library(process, listeners, programs.catalog, likely=everywhere and discovery)
+    library = _library(process, listeners, programs, likely=everywhere and discovery)
     if library is not None:
         return library
     if everywhere and discovery:
@@ -77,7 +77,7 @@ def _by_program(process: Process, listens: bool, programs: Programs) -> tuple[Fl
     if is_java(process.executable, process.argv[0]):
         root = f"/proc/{process.pid}/root"
         return programs.of_java(process.argv, Resolver(root, working_folder(process.pid)))
-    program = Path(process.executable).name
+    program = process.executable.rpartition("/")[2]
     named = _by_name(process, programs.catalog)
     if named is None and not listens:
         return None, False
@@ -97,8 +97,8 @@ def _by_program(process: Process, listens: bool, programs: Programs) -> tuple[Fl
 def _by_name(process: Process, catalog: Catalog) -> Flavour | None:
     """The flavour that the name of its program, of its first argument or of the process stands for."""
     flavour = (
-        catalog.by_executable(Path(process.executable).name)
-        or catalog.by_executable(Path(process.argv[0]).name)
+        catalog.by_executable(process.executable.rpartition("/")[2])
+        or catalog.by_executable(process.argv[0].rpartition("/")[2])
         or catalog.by_executable(process.command)
     )
     return _packaged(flavour, process.unit, catalog) if flavour is not None else None
@@ -116,18 +116,42 @@ def _packaged(flavour: Flavour, unit: str | None, catalog: Catalog) -> Flavour:
     return flavour
 
 
-def _library(process: Process, listeners: tuple[Listener, ...], catalog: Catalog, *, likely: bool) -> Candidate | None:
+def _library(
+    process: Process, listeners: tuple[Listener, ...], programs: Programs, *, likely: bool
+) -> Candidate | None:
     """A Python process that has the library; it is one for sure if it is open to all, speaks mDNS, and its program imports it."""
     if not is_python(process):
         return None
     environment = environment_of(process.pid)
     if environment is None:
         return None
-    for library in catalog.flavours:
+    place = _place(process, environment)
+    for library in programs.catalog.flavours:
         if library.python_package is None:
             continue
-        folder = package_folder(process, environment, library.python_package)
+        key = (library.python_package, *place)
+        if key not in programs.packages:  # many programs of one interpreter look in the same folders
+            programs.packages[key] = package_folder(process, environment, library.python_package)
+        folder = programs.packages[key]
         if folder is not None:
             certain = likely and imports(process, library.python_package)
             return Candidate(process, library, certain, listeners, environment, package=folder)
     return None
+
+
+def _place(process: Process, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """All that decides where an interpreter looks for packages: root folder, program, script, working folder, variables."""
+    try:
+        root = Path(f"/proc/{process.pid}/root").stat()
+    except OSError:
+        return (str(process.pid),)
+    script = script_of(process.argv) or ""
+    variables = (environment.get(name, "") for name in ("PYTHONPATH", "VIRTUAL_ENV", "HOME", "PATH"))
+    return (
+        f"{root.st_dev} {root.st_ino}",
+        process.executable,
+        process.argv[0],
+        script and str(Path(script).parent),
+        working_folder(process.pid),
+        *variables,
+    )

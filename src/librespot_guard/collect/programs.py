@@ -12,7 +12,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from librespot_guard.catalog import Catalog, Flavour
@@ -49,6 +49,7 @@ class Programs:
     catalog: Catalog
     known: dict[tuple[int, int], str | None] = field(default_factory=dict)
     jars: dict[tuple[int, int], bool | None] = field(default_factory=dict)
+    packages: dict[tuple[str, ...], Path | None] = field(default_factory=dict)
 
     def of_executable(self, path: str) -> tuple[Flavour | None, bool]:
         """The flavour that an executable is by its content, and whether it could be read."""
@@ -87,7 +88,7 @@ class Resolver:
 
 def is_java(*names: str) -> bool:
     """Whether one of the names is that of a Java virtual machine."""
-    return any(_JAVA.fullmatch(PurePosixPath(name).name) for name in names if name)
+    return any(_JAVA.fullmatch(name.rpartition("/")[2]) for name in names)
 
 
 def _jars(argv: Sequence[str]) -> Iterator[str]:

@@ -18,7 +18,9 @@ _WITH_VALUE = ("-X", "-W", "--check-hash-based-pycs")
 
 def is_python(process: Process) -> bool:
     """Whether a process is a Python interpreter."""
-    return any(_PYTHON.fullmatch(Path(name).name) for name in (process.executable, process.argv[0], process.command))
+    return any(
+        _PYTHON.fullmatch(name.rpartition("/")[2]) for name in (process.executable, process.argv[0], process.command)
+    )
 
 
 def package_folder(process: Process, environment: Mapping[str, str], package: str) -> Path | None:
