@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +28,10 @@ _GROUPS = (1, 2, 3, 4)  # SKNLGRP_INET_TCP_DESTROY, _UDP_, INET6_TCP_, INET6_UDP
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1  # linux/socket.h, linux/netlink.h
 _HEADER = 16
 _RESCAN = 10.0
+# for so long after a question of our own, a visit from this host itself is taken for it
+_OWN = 2.0
+# a process that is new may need so long to become what it will be
+_STARTING = 3.0
 _MAX_PEERS = 2000
 
 
@@ -77,6 +81,9 @@ class Watcher:
         self._scanned = -_RESCAN
         self._facts: Snapshot | None = None
         self._alive: dict[str, Service] = {}
+        self._pids: frozenset[str] = frozenset()
+        self._eager = 0.0
+        self._asked = -_OWN
         self._events: dict[str, socket.socket] = {}
         self.services: dict[str, Watched] = {}
         self.gaps: dict[Gap, None] = {}
@@ -89,7 +96,7 @@ class Watcher:
 
     def look(self) -> None:
         """Look once."""
-        if self.seconds - self._scanned >= _RESCAN or any(not _runs(s) for s in self._alive.values()):
+        if self._must_scan():
             self._scan()
         for netns, members in self._by_namespace().items():
             socks = self._sockets(netns, members)
@@ -112,20 +119,47 @@ class Watcher:
             if o.proto == proto and port in o.ports
         )
 
+    def _must_scan(self) -> bool:
+        """Whether the services are to be looked for again: some time passed, one ended, or one is missing and a process is new."""
+        if self.seconds - self._scanned >= _RESCAN or any(not _runs(s) for s in self._alive.values()):
+            return True
+        if self.services.keys() <= self._alive.keys():
+            return False
+        before, self._pids = self._pids, _pids()
+        if self._pids - before:
+            self._eager = self.seconds + _STARTING
+        return self.seconds < self._eager
+
     def _scan(self) -> None:
-        facts = snapshot(ask=self._facts is None or any(not _runs(s) for s in self._alive.values()))
+        """Find the services. They are asked who they are only when one is new: a service that lives keeps its name."""
+        self._pids = _pids()  # before it: what starts meanwhile is new at the next look
+        names = {pid: s.name for s in self.services.values() for pid in s.starts}
+        facts = snapshot(ask=False) if names else snapshot()
+        asked = not names
+        if any(s.pid not in names for s in facts.services) and names:
+            facts, asked = snapshot(), True
+        if asked:
+            self._asked = self.seconds
         self._facts, self._scanned = facts, self.seconds
         self.gaps.update(dict.fromkeys(facts.incomplete))
-        self._alive = {}
+        before, self._alive = self._alive, {}
         for service in facts.services:
-            watched = self.services.get(service.name)
-            if watched is None:
-                watched = self.services[service.name] = Watched(service.name, service.flavour, service.version)
-                self._tell(f"{service.name}: {service.flavour} runs as pid {service.pid}")
-            elif service.pid not in watched.starts:
-                self._tell(f"{service.name}: started again as pid {service.pid}")
-            watched.starts.setdefault(service.pid, self.seconds)
-            self._alive[service.name] = service
+            name = names.get(service.pid, service.name)
+            old = before.get(name)
+            if old is not None and old.pid == service.pid and _ports(old) == _ports(service):
+                self._alive[name] = old  # as it was told when it was asked
+            else:
+                self._alive[name] = replace(service, name=name)
+                self._note_start(self._alive[name])
+
+    def _note_start(self, service: Service) -> None:
+        watched = self.services.get(service.name)
+        if watched is None:
+            watched = self.services[service.name] = Watched(service.name, service.flavour, service.version)
+            self._tell(f"{service.name}: {service.flavour} runs as pid {service.pid}")
+        elif service.pid not in watched.starts:
+            self._tell(f"{service.name}: started again as pid {service.pid}")
+        watched.starts.setdefault(service.pid, self.seconds)
 
     def _by_namespace(self) -> dict[str, list[Service]]:
         found: dict[str, list[Service]] = {}
@@ -185,6 +219,8 @@ class Watcher:
         peer = str(getattr(ip_address(sock.peer), "ipv4_mapped", None) or sock.peer)
         ports = {o.listener.port for o in service.listeners if o.listener.proto == sock.proto}
         if sock.local_port in ports:
+            if ip_address(peer).is_loopback and self.seconds - self._asked < _OWN:
+                return
             if (sock.proto, peer) not in watched.inbound and len(watched.inbound) < _MAX_PEERS:
                 self._tell(f"{service.name}: {peer} is connected to {sock.proto} port {sock.local_port}")
             self._count(watched.inbound, (sock.proto, peer), after=after)
@@ -244,6 +280,14 @@ def _listen() -> socket.socket:
         with contextlib.suppress(OSError):  # a kernel without the group: looking again and again is left
             events.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
     return events
+
+
+def _ports(service: Service) -> frozenset[tuple[str, int]]:
+    return frozenset((o.listener.proto, o.listener.port) for o in service.listeners)
+
+
+def _pids() -> frozenset[str]:
+    return frozenset(name for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 - at each look
 
 
 def _runs(service: Service) -> bool:
