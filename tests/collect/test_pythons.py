@@ -96,6 +96,7 @@ def test_a_package_in_the_environment(tmp_path: Path, way: str) -> None:
     }[way]
     (folder / "librespot").mkdir(parents=True)
     (folder / "librespot/__init__.py").touch()
+    (folder / "librespot/zeroconf.py").touch()
     (folder / "librespot-0.0.10.dist-info").mkdir()
     (tmp_path / "s").mkdir(exist_ok=True)
     (tmp_path / "s/x.py").write_text("input()", encoding="utf-8")

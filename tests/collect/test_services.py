@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,8 +14,9 @@ from librespot_guard.collect.processes import Process
 from librespot_guard.snapshot import Address, Info, Listener, Service
 
 KNOWN = catalog.load()
+GONE = 4194304  # no process can have this number: its program can't be read, so that its name is believed
 PROCESS = Process(
-    pid=os.getpid(),
+    pid=GONE,
     parent=1,
     command="librespot",
     executable="/usr/bin/librespot",
@@ -44,7 +44,8 @@ def built(process: Process, *listeners: Listener, info: Info | None = None) -> S
     candidate = find(process, *listeners)
     if candidate is None:
         return None
-    return services.build(candidate, {listeners[0]: info} if info else {}, KNOWN, "1")
+    made = services.build(candidate, {listeners[0]: info} if info else {}, KNOWN, "1")
+    return made[0] if made else None
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_under_another_name_only_its_answer_counts() -> None:
     """A process that listens everywhere and speaks mDNS is asked, and is a service only if it answers as one."""
     renamed = replace(PROCESS, executable="/opt/speaker", command="speaker", argv=("speaker",))
 
-    assert find(renamed, WILD) is None
+    assert find(renamed, WILD) is None  # and its program can't be read here
     assert built(renamed, WILD, MDNS) is None
     assert built(renamed, WILD, MDNS, info=replace(RUST, brand="Acme")) is None
     service = built(renamed, WILD, MDNS, info=RUST)
@@ -132,7 +133,7 @@ def test_names_are_unique_and_plain(titles: list[str]) -> None:
     """Whatever the devices are called, every service has a name of its own of small letters, digits and dashes."""
     service = built(PROCESS)
     assert service is not None
-    found = services.unique([replace(service, name=services._slug(t), pid=n) for n, t in enumerate(titles, start=1)])
+    found = services.unique([replace(service, name=services.slug(t), pid=n) for n, t in enumerate(titles, start=1)])
 
     assert len({s.name for s in found}) == len(titles)
     assert all(
@@ -163,20 +164,3 @@ def test_where_a_listener_is_asked(listener: Listener, expected: list[str]) -> N
     ]
 
     assert services._ways(listener, own) == expected
-
-
-def test_restart_of_a_unit(tmp_path: Path) -> None:
-    """`Restart=` is that of the unit file that wins, changed by drop-ins in the order of their names."""
-    high, low = tmp_path / "etc", tmp_path / "lib"
-    for folder in (high, low):
-        (folder / "x@a.service.d").mkdir(parents=True)
-    (low / "x@.service").write_text("[Service]\nRestart=always\n", encoding="utf-8")
-    where = [str(high), str(low)]
-
-    assert services._restart("x@a.service", where) == "always"
-    (low / "x@a.service.d/20.conf").write_text("[Service]\nRestart = on-failure\n", encoding="utf-8")
-    assert services._restart("x@a.service", where) == "on-failure"
-    (high / "x@a.service.d/20.conf").write_text("[Service]\nRestartSec=1\n", encoding="utf-8")
-    assert services._restart("x@a.service", where) == "always"
-    assert services._restart("gone.service", where) is None
-    assert services._restart("../x", where) is None

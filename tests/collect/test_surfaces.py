@@ -6,7 +6,8 @@ import pytest
 
 from librespot_guard import catalog
 from librespot_guard.collect.processes import Process
-from librespot_guard.collect.surfaces import classify, pin_of
+from librespot_guard.collect.settings import Resolved
+from librespot_guard.collect.surfaces import Subject, classify, pin_of
 from librespot_guard.snapshot import Info, Listener
 
 KNOWN = catalog.load()
@@ -32,12 +33,14 @@ OTHER = Listener("udp", "ipv4", "0.0.0.0", 4000)
 )
 def test_what_pins_the_port(argv: tuple[str, ...], environment: dict[str, str], pinned: bool, by: str) -> None:
     """The port is pinned only by a setting of exactly this port; the command line wins over the environment."""
-    assert pin_of(replace(PROCESS, argv=("librespot", *argv)), LIBRESPOT, environment, 37001) == (pinned, by)
+    subject = Subject(replace(PROCESS, argv=("librespot", *argv)), LIBRESPOT, environment)
+
+    assert pin_of(subject, 37001) == (pinned, by)
 
 
 def test_a_configuration_file_that_was_not_read() -> None:
     """Where a file could fix the port, it is not claimed to be random."""
-    pinned, by = pin_of(PROCESS, SPOTIFYD, {}, 37001)
+    pinned, by = pin_of(Subject(PROCESS, SPOTIFYD, {}, resolved=Resolved(unread=True)), 37001)
 
     assert not pinned
     assert "zeroconf_port" in by
@@ -45,14 +48,14 @@ def test_a_configuration_file_that_was_not_read() -> None:
 
 def test_a_library_in_a_program_that_is_no_python() -> None:
     """A library's port can't be looked for in a program that is not Python."""
-    assert "can't be told" in pin_of(PROCESS, PYTHON, {}, 37001)[1]
+    assert "can't be told" in pin_of(Subject(PROCESS, PYTHON, {}), 37001)[1]
 
 
 def surfaces(
     *listeners: Listener, answers: dict[Listener, Info] | None = None, argv: tuple[str, ...] = ()
 ) -> list[tuple[str, str, bool]]:
     """Surface, how it is known, and whether it is pinned, of each listener."""
-    found = classify(replace(PROCESS, argv=("librespot", *argv)), LIBRESPOT, {}, listeners, answers or {})
+    found = classify(Subject(replace(PROCESS, argv=("librespot", *argv)), LIBRESPOT, {}), listeners, answers or {})
     return [(f.surface, f.known_by, f.pinned) for f in found]
 
 

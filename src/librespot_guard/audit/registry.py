@@ -5,7 +5,7 @@ from librespot_guard.audit.checks import (
     exposure,
     families,
     family,
-    filter,
+    packet_filter,
     paths,
     process,
     settings,
@@ -18,7 +18,18 @@ CHECKS: tuple[Check, ...] = tuple(
     sorted(
         (
             check
-            for module in (exposure, families, family, api, settings, takeover, process, filter, structure, paths)
+            for module in (
+                exposure,
+                families,
+                family,
+                api,
+                settings,
+                takeover,
+                process,
+                packet_filter,
+                structure,
+                paths,
+            )
             for check in module.CHECKS
         ),
         key=lambda c: c.id,

@@ -20,6 +20,7 @@ Examples:
   sudo librespot-guard scan --format json | jq .services
   librespot-guard scan --snapshot host.json            what ran on another host
   librespot-guard scan --no-ask                        send no request to any service
+  sudo librespot-guard scan --watch --for 10m          ports, peers and endpoints over time, and a profile at the end
   librespot-guard scan --network                       every speaker on the networks of this host, also those nobody knew
 """
 
@@ -35,12 +36,36 @@ _INDENT = "    "
     is_flag=True,
     help="Find the speakers of the networks instead: who answers multicast DNS here, and one getInfo to each (unless --no-ask).",
 )
-def scan(output: str, snapshot_file: Path | None, *, no_ask: bool, network: bool) -> None:
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Look again and again: ports across restarts, who comes, where it connects to; a profile at the end.",
+)
+@click.option("--for", "how_long", metavar="TIME", help="Watch for 90s, 10m or 2h; without it until Ctrl-C.")
+@click.option("--interval", metavar="TIME", default="1s", show_default=True, help="Look that often.")
+def scan(
+    output: str,
+    snapshot_file: Path | None,
+    how_long: str | None,
+    interval: str,
+    *,
+    no_ask: bool,
+    network: bool,
+    watch: bool,
+) -> None:
     """Find every service of the librespot family: what it opens, and what a stranger can do there.
 
     Looks at this host and at every other network namespace on it. As root it sees all; as an ordinary user it says what
     it could not see. Nothing is changed.
     """
+    if watch or how_long:
+        if snapshot_file is not None or network:
+            raise click.UsageError("--watch looks at this host now; it can't be used with --snapshot or --network")
+        from librespot_guard.cli import _watch  # noqa: PLC0415 - only this needs it
+
+        seconds = _watch.duration(how_long) if how_long else None
+        _watch.run(output, seconds=seconds, interval=_watch.duration(interval))
+        return
     if network:
         _scan_network(output, snapshot_file, ask=not no_ask)
         return
@@ -77,7 +102,7 @@ def document(facts: Snapshot) -> dict[str, Any]:
         "schema": "librespot-guard/scan/1",
         "host": facts.hostname,
         "taken": facts.taken,
-        "services": [_service(s, facts, known) for s in facts.services],
+        "services": [_service(s, facts, known) for s in (*facts.services, *facts.stopped)],
         "incomplete": [asdict(gap) for gap in facts.incomplete],
     }
 
@@ -87,6 +112,16 @@ def _service(service: Service, facts: Snapshot, known: Catalog) -> dict[str, Any
     names = ("name", "flavour", "version", "pid", "uid", "user", "executable", "unit", "container", "cgroup", "netns")
     return {
         **{name: getattr(service, name) for name in names},
+        "pid": service.pid or None,
+        "uid": service.uid if service.uid >= 0 else None,
+        "status": service.status,
+        "restart": service.restart,
+        "start_limit": service.start_limit,
+        "settings": [
+            {"name": s.name, "value": s.value, "from": s.origin, "wins": s.wins, "note": s.note}
+            for s in service.settings
+        ],
+        "container_details": asdict(service.container_details) if service.container_details else None,
         "netns_name": facts.namespace(service.netns).name,
         "started": service.started,
         "cache_dir": service.cache_dir,
@@ -103,7 +138,7 @@ def _listener(owned: ServiceListener, flavour: Flavour | None) -> dict[str, Any]
     return {
         "proto": socket.proto,
         "address": socket.address,
-        "port": socket.port,
+        "port": socket.port or None,
         # an IPv4 socket serves IPv4 only; the question does not arise
         "v6only": bool(socket.v6only),
         "surface": owned.surface,
@@ -136,11 +171,11 @@ def _stranger(owned: ServiceListener, flavour: Flavour | None) -> tuple[str, ...
 
 
 def _show(facts: Snapshot) -> None:
-    if not facts.services:
+    if not (facts.services or facts.stopped):
         click.echo(f"no service of the librespot family runs on {facts.hostname}")
         return
     known = catalog.load()
-    lines = [line for s in facts.services for line in (*_lines(s, facts, known), "")][:-1]
+    lines = [line for s in (*facts.services, *facts.stopped) for line in (*_lines(s, facts, known), "")][:-1]
     if not sys.stdout.isatty():
         click.echo(click.unstyle("\n".join(lines)))
         return
@@ -163,10 +198,13 @@ def _lines(service: Service, facts: Snapshot, known: Catalog) -> Iterator[str]:
         yield f"{_INDENT}started as: {' '.join(_quoted(a) for a in service.argv)}"
     for name, value in service.environment.items():
         yield f"{_INDENT}environment: {name}={_quoted(value)}"
+    yield from _settings(service)
     if service.info and service.info.account:
         yield f"{_INDENT}logged in: {_quoted(service.info.account)}, as it tells anybody who asks"
     if not service.listeners:
-        yield f"{_INDENT}no listener of it was seen"
+        yield f"{_INDENT}no listener of it was seen" if service.pid else f"{_INDENT}it would open nothing"
+    elif not service.pid:
+        yield f"{_INDENT}it would open:"
     for surface in dict.fromkeys(owned.surface for owned in service.listeners):
         of_this = [owned for owned in service.listeners if owned.surface == surface]
         yield from (_heading(owned) for owned in of_this)
@@ -184,12 +222,30 @@ def _lines(service: Service, facts: Snapshot, known: Catalog) -> Iterator[str]:
         yield f"{_INDENT}{click.style('secret', fg='red', bold=True)}: {secret.name} {place}: {who}"
 
 
+def _settings(service: Service) -> Iterator[str]:
+    """What it was set to, with where that stands; defaults are left out, they are told by the listeners."""
+    for one in service.settings:
+        if one.origin.startswith("default of"):
+            continue
+        used = "" if one.wins else "  (not used: another one wins)"
+        yield f"{_INDENT}setting: {_safe(one.name)} = {_quoted(one.value)}  from {_safe(one.origin)}{used}"
+        if one.note:
+            yield f"{_INDENT * 2}{_safe(one.note)}"
+
+
 def _where(service: Service, facts: Snapshot) -> Iterator[str]:
-    yield f"pid {service.pid}"
-    yield f"user {service.user or service.uid}"
+    yield f"pid {service.pid}" if service.pid else "stopped"
+    yield f"user {_safe(service.user or (str(service.uid) if service.uid >= 0 else 'not known'))}"
     if service.unit:
-        yield f"unit {_safe(service.unit)}"
-    if service.container:
+        limit = f", start limit {_safe(service.start_limit)}" if service.start_limit else ""
+        yield f"unit {_safe(service.unit)}" + (f" (restart {_safe(service.restart)}{limit})" if service.restart else "")
+    details = service.container_details
+    if details:
+        image = f" of image {_safe(details.image)}" if details.image else ""
+        yield f"{details.engine} container {_safe(details.name)}{image}, network {_safe(details.network)}"
+        for one in details.published:
+            yield f"published as {one.proto} {_safe(one.address)}:{one.port} -> {one.inside}"
+    elif service.container:
         yield f"container {_safe(service.container[:12])}"
     namespace = facts.namespace(service.netns)
     if not namespace.home:
@@ -205,7 +261,7 @@ def _heading(owned: ServiceListener) -> str:
         pinned = f"port {pinned}" if pinned.startswith("always") else f"port fixed by {pinned}"
     elif not owned.pinned and pinned.startswith("can't be told"):
         pinned = f"whether the port is fixed {pinned}"
-    heading = click.style(f"{socket.proto} {address}:{socket.port}", fg="cyan")
+    heading = click.style(f"{socket.proto} {address}:{socket.port or 'random'}", fg="cyan")
     return f"{_INDENT}{heading} {click.style(owned.surface, bold=True)}  {_reach(socket)}{on}  {pinned}".rstrip()
 
 

@@ -5,31 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from librespot_guard.catalog import Catalog, Flavour
-from librespot_guard.collect.processes import Process, environment_of
-from librespot_guard.collect.pythons import is_python, package_folder
+from librespot_guard.collect.processes import Process, environment_of, working_folder
+from librespot_guard.collect.programs import Programs, Resolver, interpreter, is_java
+from librespot_guard.collect.pythons import imports, is_python, package_folder, script_of
 from librespot_guard.collect.surfaces import MDNS, loopback, wildcard
 from librespot_guard.snapshot import Listener
-
-# a script or a wrapper of the same name is no daemon: the daemon is its child
-_WRAPPERS = {
-    "sh",
-    "bash",
-    "dash",
-    "ash",
-    "zsh",
-    "fish",
-    "busybox",
-    "env",
-    "sudo",
-    "su",
-    "doas",
-    "timeout",
-    "nice",
-    "nohup",
-    "strace",
-    "gdb",
-    "perl",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +36,10 @@ def find(
     processes: Iterable[Process], listeners: Mapping[int, Sequence[Listener]], catalog: Catalog
 ) -> list[Candidate]:
     """The candidates among the processes. `listeners` are the sockets by process id."""
+    programs = Programs(catalog)
     found = []
     for process in processes:
-        candidate = _judge(process, tuple(listeners.get(process.pid, ())), catalog)
+        candidate = _judge(process, tuple(listeners.get(process.pid, ())), programs)
         if candidate is not None:
             found.append(candidate)
     by_pid = {c.process.pid: c for c in found}
@@ -70,46 +51,107 @@ def _worker(candidate: Candidate, parent: Candidate | None) -> bool:
     return parent is not None and bool(candidate.listeners) and set(candidate.listeners) <= set(parent.listeners)
 
 
-def _judge(process: Process, listeners: tuple[Listener, ...], catalog: Catalog) -> Candidate | None:
-    flavour = _by_name(process, bool(listeners), catalog)
-    if flavour is not None:
-        return Candidate(process, flavour, certain=True, listeners=listeners, environment=environment_of(process.pid))
-    served = [s for s in listeners if s.proto == "tcp" and not loopback(s.address)]
+def _judge(process: Process, listeners: tuple[Listener, ...], programs: Programs) -> Candidate | None:
+    served = any(s.proto == "tcp" and not loopback(s.address) for s in listeners)
+    everywhere = any(s.proto == "tcp" and wildcard(s.address) for s in listeners)
     discovery = any(s.proto == "udp" and s.port == MDNS for s in listeners)
+    flavour, certain = _by_program(process, served or discovery, programs)
+    if flavour is not None and (certain or served):
+        return Candidate(process, flavour, certain, listeners, environment_of(process.pid))
     if not served:
         return None
-    open_to_all = any(wildcard(s.address) for s in served)
-    environment = environment_of(process.pid)
-    if is_python(process) and environment is not None:
-        for library in (f for f in catalog.flavours if f.python_package):
-            folder = package_folder(process, environment, library.python_package or "")
-            if folder is not None:
-                return Candidate(
-                    process,
-                    library,
-                    certain=open_to_all and discovery,
-                    listeners=listeners,
-                    environment=environment,
-                    package=folder,
-                )
-    if open_to_all and discovery:
-        return Candidate(process, None, certain=False, listeners=listeners, environment=environment)
+    library = _library(process, listeners, programs, likely=everywhere and discovery)
+    if library is not None:
+        return library
+    if everywhere and discovery:
+        return Candidate(process, None, certain=False, listeners=listeners, environment=environment_of(process.pid))
     return None
 
 
-def _by_name(process: Process, listens: bool, catalog: Catalog) -> Flavour | None:
+def _by_program(process: Process, listens: bool, programs: Programs) -> tuple[Flavour | None, bool]:
+    """The flavour that its program is, and whether that is sure without an answer.
+
+    What an executable holds decides. Only of one that may not be read, and of one whose content says nothing, the name is believed:
+    of the first for sure, of the second only if it answers.
+    """
+    if is_java(process.executable, process.argv[0]):
+        root = f"/proc/{process.pid}/root"
+        return programs.of_java(process.argv, Resolver(root, working_folder(process.pid)))
+    program = process.executable.rpartition("/")[2]
+    named = _by_name(process, programs.catalog)
+    if named is None and not listens:
+        return None, False
+    if interpreter(program):
+        return named, False
+    # /proc/PID/exe is the very file, even if it was replaced since or is in another root; it needs the right to look at the process
+    held, readable = programs.of_executable(f"/proc/{process.pid}/exe")
+    if not readable and process.executable:
+        held, readable = programs.of_executable(process.executable)
+    if held is None:
+        return named, named is not None and not readable
+    if named is not None and (named is held or held.name in (named.based_on, named.name)):
+        return named, True
+    return _packaged(held, process.unit, programs.catalog), True
+
+
+def _by_name(process: Process, catalog: Catalog) -> Flavour | None:
     """The flavour that the name of its program, of its first argument or of the process stands for."""
-    program = Path(process.executable).name
-    flavour = catalog.by_executable(program)
-    if flavour is None and (listens or not (program in _WRAPPERS or is_python(process))):
-        flavour = catalog.by_executable(Path(process.argv[0]).name) or catalog.by_executable(process.command)
-    if flavour is None or process.unit is None:
-        return flavour
-    packaged = catalog.by_unit(process.unit)
-    return (
-        packaged
-        if packaged is not None
+    flavour = (
+        catalog.by_executable(process.executable.rpartition("/")[2])
+        or catalog.by_executable(process.argv[0].rpartition("/")[2])
+        or catalog.by_executable(process.command)
+    )
+    return _packaged(flavour, process.unit, catalog) if flavour is not None else None
+
+
+def _packaged(flavour: Flavour, unit: str | None, catalog: Catalog) -> Flavour:
+    """The package of a flavour that a unit stands for: raspotify is a librespot whose unit is raspotify.service."""
+    packaged = catalog.by_unit(unit) if unit else None
+    if (
+        packaged is not None
         and packaged.based_on == flavour.name
         and set(packaged.executables) & set(flavour.executables)
-        else flavour
+    ):
+        return packaged
+    return flavour
+
+
+def _library(
+    process: Process, listeners: tuple[Listener, ...], programs: Programs, *, likely: bool
+) -> Candidate | None:
+    """A Python process that has the library; it is one for sure if it is open to all, speaks mDNS, and its program imports it."""
+    if not is_python(process):
+        return None
+    environment = environment_of(process.pid)
+    if environment is None:
+        return None
+    place = _place(process, environment)
+    for library in programs.catalog.flavours:
+        if library.python_package is None:
+            continue
+        key = (library.python_package, *place)
+        if key not in programs.packages:  # many programs of one interpreter look in the same folders
+            programs.packages[key] = package_folder(process, environment, library.python_package)
+        folder = programs.packages[key]
+        if folder is not None:
+            certain = likely and imports(process, library.python_package)
+            return Candidate(process, library, certain, listeners, environment, package=folder)
+    return None
+
+
+def _place(process: Process, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """All that decides where an interpreter looks for packages: root folder, program, script, working folder, variables."""
+    try:
+        root = Path(f"/proc/{process.pid}/root").stat()
+    except OSError:
+        return (str(process.pid),)
+    script = script_of(process.argv) or ""
+    variables = (environment.get(name, "") for name in ("PYTHONPATH", "VIRTUAL_ENV", "HOME", "PATH"))
+    return (
+        f"{root.st_dev} {root.st_ino}",
+        process.executable,
+        process.argv[0],
+        script and str(Path(script).parent),
+        working_folder(process.pid),
+        *variables,
     )

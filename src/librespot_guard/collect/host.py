@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from librespot_guard import __version__, catalog
-from librespot_guard.collect import candidates, namespaces, services
+from librespot_guard.collect import candidates, contained, engines, installed, namespaces, services
 from librespot_guard.collect.admin import read_admin
 from librespot_guard.collect.candidates import Candidate
 from librespot_guard.collect.links import read_links
@@ -76,7 +76,15 @@ class _Reader:
             answers, gaps = services.ask_all(found, spaces)
             self.gaps += gaps
         built = [services.build(c, a, known, self._space_of(c.process)) for c, a in zip(found, answers, strict=True)]
-        running = services.unique(s for s in built if s is not None)
+        self.progress("containers")
+        boxes, gaps = engines.read_containers()
+        self.gaps += gaps
+        running = services.unique(contained.attach((s for s, _ in filter(None, built)), boxes, self.processes, known))
+        self.gaps += [gap for _, gaps in filter(None, built) for gap in gaps]
+        self.progress("what is installed and does not run")
+        stopped, gaps = installed.find(known, {s.unit for s in running if s.unit}, self.home)
+        self.gaps += gaps
+        stopped = services.unique((*stopped, *contained.stopped(boxes, known, self.home)))
         needed = {self.home, *(s.netns for s in running)}
         home = spaces[self.home]
         return Snapshot(
@@ -89,6 +97,7 @@ class _Reader:
             services=running,
             admin=read_admin(home, read_connections(), self.processes, self.owners.pids, os.getpid()),
             privileged=not self.owners.denied,
+            stopped=stopped,
             incomplete=tuple(dict.fromkeys((*self.gaps, *_unseen(running, found)))),
         )
 

@@ -113,7 +113,8 @@ def _arguments(folder: Path) -> tuple[str, ...]:
     In the middle of an execve(2) the new image has no arguments yet for some microseconds, so that nothing is not believed at once.
     """
     for pause in (0.0, 0.001, 0.004):
-        time.sleep(pause)
+        if pause:
+            time.sleep(pause)  # not even for nothing: to yield costs a switch for each process
         text = (folder / "cmdline").read_bytes().decode("utf-8", "replace").rstrip("\0")
         if text:
             return tuple(text.split("\0"))
@@ -203,6 +204,11 @@ def inside(pid: int, path: str, environment: Mapping[str, str] | None = None) ->
         if candidate is not None and os.path.lexists(candidate):
             return candidate
     return None
+
+
+def working_folder(pid: int) -> str:
+    """The working folder of a process as it sees it, "/" if that may not be seen."""
+    return _link(PROC / str(pid) / "cwd") or "/"
 
 
 def ancestors(processes: Mapping[int, Process], pid: int) -> list[int]:

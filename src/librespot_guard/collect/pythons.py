@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from librespot_guard.collect.processes import Process, inside
+from librespot_guard.collect.textfile import read
 
 _PYTHON = re.compile(r"(?:python|pypy)(?:\d+(?:\.\d+)*)?(?:-dbg|d|t)?")
 _MAX_SCRIPT = 1 << 20
@@ -17,14 +18,17 @@ _WITH_VALUE = ("-X", "-W", "--check-hash-based-pycs")
 
 def is_python(process: Process) -> bool:
     """Whether a process is a Python interpreter."""
-    return any(_PYTHON.fullmatch(Path(name).name) for name in (process.executable, process.argv[0], process.command))
+    return any(
+        _PYTHON.fullmatch(name.rpartition("/")[2]) for name in (process.executable, process.argv[0], process.command)
+    )
 
 
 def package_folder(process: Process, environment: Mapping[str, str], package: str) -> Path | None:
     """The folder that holds a package in the environment of a Python process, as seen from here; None if there is none."""
     for folder in _search_path(process, environment):
         try:
-            if (folder / package / "__init__.py").is_file():
+            # a module of one's own that is called the same is not the package
+            if (folder / package / "__init__.py").is_file() and (folder / package / "zeroconf.py").is_file():
                 return folder
         except OSError:
             continue
@@ -41,6 +45,18 @@ def package_version(folder: Path, package: str) -> str | None:
     except OSError:
         pass
     return None
+
+
+def imports(process: Process, package: str) -> bool:
+    """Whether the program that an interpreter runs, a script or the text of `-c`, imports a package."""
+    place = code_of(process.argv)
+    if place is not None:
+        text = process.argv[place[0]][place[1] :]
+    else:
+        script = script_of(process.argv)
+        path = inside(process.pid, script) if script else None
+        text = (read(str(path), limit=_MAX_SCRIPT).text or "") if path else ""
+    return re.search(rf"(?:^|[;\n])\s*(?:from|import)\s+{re.escape(package)}\b", text) is not None
 
 
 def _search_path(process: Process, environment: Mapping[str, str]) -> Iterator[Path]:

@@ -103,6 +103,11 @@ def _text(value: str, work: _Redactor, name: str) -> str:
     return clean
 
 
+def secret_name(name: str) -> bool:
+    """Whether something of this name is a secret by its name."""
+    return _SECRET_NAME.search(name) is not None
+
+
 def redact_text(value: str) -> str:
     """A text with the user information and the secret parameters of its URLs hidden."""
     value = _USERINFO.sub(rf"\g<scheme>{HIDDEN}@", value)

@@ -7,28 +7,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from librespot_guard.catalog import Catalog, Flavour
-from librespot_guard.collect import getinfo
+from librespot_guard.collect import getinfo, units
 from librespot_guard.collect.candidates import Candidate
 from librespot_guard.collect.namespaces import current_id, in_namespace
-from librespot_guard.collect.processes import Process
+from librespot_guard.collect.processes import Process, working_folder
+from librespot_guard.collect.programs import is_java
 from librespot_guard.collect.pythons import code_of, is_python, package_version
 from librespot_guard.collect.redact import options_of, redact_argv, redact_environment, values_of
-from librespot_guard.collect.surfaces import classify, loopback, wildcard
+from librespot_guard.collect.settings import Resolved, Start, home_of, resolve
+from librespot_guard.collect.surfaces import Subject, classify, loopback, wildcard
 from librespot_guard.errors import MachineError
 from librespot_guard.snapshot import Address, Gap, Info, Listener, Namespace, Service
 
 # of one process no more listeners than this are asked
 _MAX_ASKED = 8
-_UNIT_FOLDERS = (
-    "/etc/systemd/system",
-    "/run/systemd/system",
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-)
 
 Answers = dict[Listener, Info]
 
@@ -88,24 +82,32 @@ def _ways(listener: Listener, addresses: Sequence[Address]) -> list[str]:
     return usable[:2]
 
 
-def build(candidate: Candidate, answers: Answers, catalog: Catalog, netns: str) -> Service | None:
-    """The service that a candidate is, or None if it is none."""
+def build(
+    candidate: Candidate, answers: Answers, catalog: Catalog, netns: str
+) -> tuple[Service, tuple[Gap, ...]] | None:
+    """The service that a candidate is, with what could not be read about it; None if it is none."""
     info = next(iter(answers.values()), None)
     flavour = _flavour(candidate, info, catalog)
     if flavour is None:
         return None
     process, environment = candidate.process, candidate.environment or {}
+    version = _version(candidate, flavour, info)
+    unit = units.of_process(process.unit, process.uid, process.cgroup)
+    resolved = resolve(flavour, version, _start(process, environment, unit))
+    if not family(flavour, resolved):
+        return None
     argv, argv_secrets = redact_argv(_without_code(process), options_of(flavour))
     kept, environment_secrets = redact_environment(environment, flavour)
-    return Service(
-        name=_slug(_title(process, flavour, environment, info)),
+    subject = Subject(process, flavour, environment, version, resolved)
+    service = Service(
+        name=slug(_title(process, flavour, environment, info)),
         flavour=flavour.name,
-        version=_version(candidate, flavour, info),
+        version=version,
         pid=process.pid,
         uid=process.uid,
         executable=process.executable or process.argv[0],
         netns=netns,
-        listeners=classify(process, flavour, environment, candidate.listeners, answers),
+        listeners=classify(subject, candidate.listeners, answers),
         argv=argv,
         environment=kept,
         secrets=(*argv_secrets, *environment_secrets),
@@ -115,9 +117,34 @@ def build(candidate: Candidate, answers: Answers, catalog: Catalog, netns: str) 
         cgroup=process.cgroup or None,
         started=process.started,
         cache_dir=_cache(process, flavour, environment),
-        restart=_restart(process.unit),
+        restart=unit.last("Restart") if unit else None,
+        start_limit=unit.start_limit if unit else None,
+        settings=resolved.settings,
         info=info,
     )
+    return service, (*resolved.gaps, *(unit.gaps if unit else ()))
+
+
+def _start(process: Process, environment: Mapping[str, str], unit: "units.Unit | None") -> Start:
+    argv = process.argv
+    if is_java(process.executable, argv[0]):
+        place = argv.index("-jar") + 1 if "-jar" in argv[:-1] else 0
+        argv = argv[place:]
+    return Start(
+        argv=argv,
+        environment=environment,
+        pending=units.environment_of(unit).values if unit else {},
+        root=f"/proc/{process.pid}/root",
+        working=working_folder(process.pid),
+        home=home_of(process.uid),
+    )
+
+
+def family(flavour: Flavour, resolved: Resolved) -> bool:
+    """Whether it belongs to the family at all: a snapserver only does with a source that is a librespot, or if that can't be told."""
+    if flavour.receiver or not flavour.setting("source"):
+        return True
+    return resolved.unread or any("librespot" in source for source in resolved.sources)
 
 
 def _flavour(candidate: Candidate, info: Info | None, catalog: Catalog) -> Flavour | None:
@@ -149,7 +176,8 @@ def _title(process: Process, flavour: Flavour, environment: Mapping[str, str], i
     return given[-1][1] if given else environment.get(flavour.arguments.name_environment or "", "") or flavour.name
 
 
-def _slug(title: str) -> str:
+def slug(title: str) -> str:
+    """A name of small letters, digits and dashes for what may be called anything."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].strip("-")
 
@@ -197,38 +225,3 @@ def _cache(process: Process, flavour: Flavour, environment: Mapping[str, str]) -
         if given:
             return given[-1][1]
     return next((environment[v] for v in flavour.arguments.cache_environment if environment.get(v)), None)
-
-
-def _restart(unit: str | None, folders: Sequence[str] = _UNIT_FOLDERS) -> str | None:
-    """`Restart=` of a system unit with its drop-ins (systemd.unit(5)); None if its files say nothing."""
-    if unit is None or "/" in unit:
-        return None
-    template = re.sub(r"@[^.]*\.", "@.", unit)
-    files: list[Path] = []
-    for name in dict.fromkeys((unit, template)):
-        main = next((p for f in folders if _is_file(p := Path(f) / name)), None)
-        files = files or ([main] if main else [])
-    drop_ins = {p.name: p for f in reversed(folders) for name in (template, unit) for p in _glob(Path(f) / f"{name}.d")}
-    value = None
-    for file in (*files, *(drop_ins[n] for n in sorted(drop_ins))):
-        try:
-            text = file.read_text(errors="replace")
-        except OSError:
-            continue
-        for found in re.findall(r"^\s*Restart\s*=\s*(\S*)", text, re.MULTILINE):
-            value = found or None
-    return value
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False
-
-
-def _glob(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.glob("*.conf"))
-    except OSError:
-        return []

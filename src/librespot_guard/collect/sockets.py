@@ -20,14 +20,14 @@ _SOCK_DIAG_BY_FAMILY = 20
 _REQUEST = struct.Struct("=BBBBI")
 _MESSAGE = struct.Struct("=BBBB 2s2s16s16sIII IIIII")
 _SOCKET_ID = bytes(48)
-_SKV6ONLY, _CGROUP_ID = 11, 21  # INET_DIAG_*
+_PROTOCOL, _SKV6ONLY, _CGROUP_ID = 10, 11, 21  # INET_DIAG_*
 _ESTABLISHED, _CLOSE, _LISTEN = 1, 7, 10  # include/net/tcp_states.h; an unconnected UDP socket is "closed"
 _PROTOCOLS = {"tcp": (socket.IPPROTO_TCP, _LISTEN), "udp": (socket.IPPROTO_UDP, _CLOSE)}
 
 
 @dataclass(frozen=True, slots=True)
 class Sock:
-    """One socket as the kernel shows it. `v6only` is None for IPv4 and where it could not be told."""
+    """One socket as the kernel shows it. `v6only` is None for IPv4 and where it could not be told; `state` is TCP_* of tcp_states.h."""
 
     proto: str
     family: str
@@ -40,6 +40,12 @@ class Sock:
     inode: int
     v6only: bool | None = None
     cgroup_id: int | None = None
+    state: int = 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for packets from anybody, and belongs to no connection."""
+        return self.state == _PROTOCOLS[self.proto][1]
 
 
 def read_listeners(
@@ -68,6 +74,21 @@ def read_listeners(
             )
         found += [_listener(s, names, owners, cgroups) for s in socks if s.local_port]
     return tuple(sorted(found, key=lambda s: (s.proto, s.port, s.family, s.address, s.inode))), tuple(gaps)
+
+
+def read_all() -> tuple[Sock, ...]:
+    """Every TCP and UDP socket that has a port: those that wait, and those of a connection that is being made, is there, or ends."""
+    return tuple(s for proto in _PROTOCOLS for s in _read(proto, *range(1, 12))[0] if s.local_port)
+
+
+def decode_destroyed(body: bytes) -> Sock | None:
+    """The socket of a message about one that was destroyed (groups SKNLGRP_INET_*_DESTROY); None for another protocol."""
+    if len(body) < _MESSAGE.size or body[0] not in FAMILIES:
+        return None
+    protocol = attributes(body[_MESSAGE.size :]).get(_PROTOCOL)
+    names = {number: name for name, (number, _) in _PROTOCOLS.items()}
+    name = names.get(protocol[0]) if protocol else None
+    return _decode(name, body) if name else None
 
 
 def read_connections() -> tuple[Sock, ...]:
@@ -101,23 +122,25 @@ def _listener(
     )
 
 
-def _read(proto: str, state: int) -> tuple[list[Sock], bool]:
-    """The sockets of a protocol in one state, and whether sock_diag could be asked."""
+def _read(proto: str, *states: int) -> tuple[list[Sock], bool]:
+    """The sockets of a protocol in some states, and whether sock_diag could be asked."""
     found: list[Sock] = []
     try:
         with Netlink(NETLINK_SOCK_DIAG) as link:
             for family in FAMILIES:
-                request = _REQUEST.pack(family, _PROTOCOLS[proto][0], 0, 0, 1 << state) + _SOCKET_ID
+                request = (
+                    _REQUEST.pack(family, _PROTOCOLS[proto][0], 0, 0, sum(1 << state for state in states)) + _SOCKET_ID
+                )
                 found += [_decode(proto, body) for _, body in link.dump(_SOCK_DIAG_BY_FAMILY, request)]
     except NetlinkError as error:
         if error.errno not in (errno.ENOENT, errno.EPROTONOSUPPORT, errno.EINVAL, errno.EOPNOTSUPP):
             raise
-        return list(_from_proc(proto, state)), False
+        return [sock for state in states for sock in _from_proc(proto, state)], False
     return found, True
 
 
 def _decode(proto: str, body: bytes) -> Sock:
-    family, _, _, _, sport, dport, local, peer, device, _, _, _, _, _, uid, inode = _MESSAGE.unpack_from(body)
+    family, state, _, _, sport, dport, local, peer, device, _, _, _, _, _, uid, inode = _MESSAGE.unpack_from(body)
     fields = attributes(body[_MESSAGE.size :])
     length = 4 if family == socket.AF_INET else 16
     return Sock(
@@ -132,6 +155,7 @@ def _decode(proto: str, body: bytes) -> Sock:
         inode=inode,
         v6only=bool(number(fields[_SKV6ONLY])) if _SKV6ONLY in fields else None,
         cgroup_id=number(fields[_CGROUP_ID]) if _CGROUP_ID in fields else None,
+        state=state,
     )
 
 
@@ -151,7 +175,7 @@ def parse_proc(proto: str, family: str, listing: str, state: int) -> Iterator[So
         if len(words) < 10 or int(words[3], 16) != state:
             continue
         (local, local_port), (peer, peer_port) = (_proc_address(w) for w in words[1:3])
-        yield Sock(proto, family, local, local_port, peer, peer_port, 0, int(words[7]), int(words[9]))
+        yield Sock(proto, family, local, local_port, peer, peer_port, 0, int(words[7]), int(words[9]), state=state)
 
 
 def _proc_address(word: str) -> tuple[str, int]:

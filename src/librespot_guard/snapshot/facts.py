@@ -275,7 +275,8 @@ class ServiceListener:
 
     `surface` is one of design section 4: discovery, connect, api, login, stream, control, metadata, or "unknown".
     `pinned` is whether the port stays the same over a restart; `pinned_by` says which setting fixes it, or why it is not known.
-    `known_by` says how the surface was told: "asked" (it answered getInfo) or "catalogue".
+    `known_by` says how the surface was told: "asked" (it answered getInfo), "catalogue", or "declared" (it does not run; its
+    settings say that it would open this).
     """
 
     listener: Listener
@@ -310,10 +311,55 @@ class Info:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """One running instance of a family member.
+class ServiceSetting:
+    """One value that a setting of a service was given, and where.
 
-    `argv` and `environment` hold only what matters to exposure, with secrets replaced by "***"; `secrets` names those.
+    Attributes:
+        name: as the catalogue calls the setting.
+        value: secrets are "***".
+        origin: "FILE:LINE", "argv --option", "environment NAME", "UNIT FILE:LINE", or "default of VERSION".
+        wins: whether this is the value that the program uses; of several only one does.
+        note: what the value does not do although one would think so, or "".
+    """
+
+    name: str
+    value: str
+    origin: str
+    wins: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A port of the host that a container engine forwards into a container. `address` is "0.0.0.0" or "::" for every one."""
+
+    proto: str
+    address: str
+    port: int
+    inside: int
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """What a container engine says about one container. `engine` is docker or podman, `network` its mode ("host", "bridge", …)."""
+
+    engine: str
+    id: str
+    name: str
+    image: str
+    status: str
+    network: str
+    published: tuple[Published, ...] = ()
+    restart: str = ""
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One instance of a family member: running, or (in `Snapshot.stopped`) installed and not running.
+
+    `status` is "running" or "stopped"; a stopped one has pid 0, and its listeners are those it would open: port 0 is random.
+    `start_limit` is "BURST in INTERVAL" of its unit. `argv` and `environment` hold only what matters to exposure, with secrets replaced by "***"; `secrets` names those.
     """
 
     name: str
@@ -335,6 +381,10 @@ class Service:
     cache_dir: str | None = None
     restart: str | None = None
     info: Info | None = None
+    status: str = "running"
+    start_limit: str | None = None
+    settings: tuple[ServiceSetting, ...] = ()
+    container_details: Container | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,6 +401,7 @@ class Snapshot:
     admin: tuple[Connection, ...] = ()
     privileged: bool = False
     incomplete: tuple[Gap, ...] = ()
+    stopped: tuple[Service, ...] = ()
 
     @property
     def home(self) -> Namespace:

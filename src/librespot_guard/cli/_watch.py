@@ -1,0 +1,164 @@
+"""`scan --watch`: look again and again, say what is new, and give the port profile at the end, also when interrupted."""
+
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from librespot_guard.cli import common
+from librespot_guard.collect.watch import Span, Watched, Watcher
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SHOWN = 20
+
+
+def duration(text: str) -> float:
+    """Seconds of a text such as 90, 90s, 10m, 2h or 1d. Raises click.BadParameter."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
+    if found is None or float(found[1]) <= 0:
+        raise click.BadParameter(f"`{text}` is no length of time; write it as 90s, 10m or 2h")
+    return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+def run(output: str, *, seconds: float | None, interval: float) -> None:
+    """Watch for so long (None: until interrupted) and print the profile."""
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    screen = _Screen()
+    watcher = Watcher(screen.tell)
+    try:
+        with _interruptible():
+            while seconds is None or watcher.seconds < seconds:
+                started = time.monotonic()
+                watcher.look()
+                screen.status(watcher, seconds)
+                left = interval if seconds is None else min(interval, seconds - watcher.seconds)
+                time.sleep(max(0.0, left - (time.monotonic() - started)))
+    except KeyboardInterrupt:
+        pass
+    finally:
+        screen.clear()
+        watcher.close()
+    if output == "json":
+        common.print_json(document(watcher, began, interval))
+    else:
+        click.echo(click.unstyle("\n".join(lines(watcher))) if not sys.stdout.isatty() else "\n".join(lines(watcher)))
+    for gap in watcher.gaps:
+        common.note(f"incomplete: {gap.what}: {gap.why}" + (f" ({gap.hint})" if gap.hint else ""))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM end the watch as Ctrl-C does: what was seen is printed."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Screen:
+    """What is new goes to stderr as lines; a terminal has a status line under them."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+
+    def tell(self, text: str) -> None:
+        self.clear()
+        common.note(text)
+
+    def status(self, watcher: Watcher, seconds: float | None) -> None:
+        if self._live:
+            whole = f" of {seconds:.0f}" if seconds else ""
+            running = len(watcher.services)
+            text = f"watching: {watcher.seconds:.0f}{whole} s, {running} service{'s' * (running != 1)}; Ctrl-C ends it and prints the profile"
+            click.echo("\r\x1b[K" + click.style(text[:79], dim=True), err=True, nl=False)
+
+    def clear(self) -> None:
+        if self._live:
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def document(watcher: Watcher, began: str, interval: float) -> dict[str, Any]:
+    """The JSON document (schemas/watch.json)."""
+    return {
+        "schema": "librespot-guard/watch/1",
+        "started": began,
+        "seconds": round(watcher.seconds, 1),
+        "interval": interval,
+        "services": [_service(s, watcher) for s in watcher.services.values()],
+        "incomplete": [asdict(gap) for gap in watcher.gaps],
+    }
+
+
+def _service(watched: Watched, watcher: Watcher) -> dict[str, Any]:
+    return {
+        "name": watched.name,
+        "flavour": watched.flavour,
+        "version": watched.version,
+        "starts": [{"pid": pid, "seen": round(at, 1)} for pid, at in watched.starts.items()],
+        "ports": {
+            surface: {"seen": list(ports), "changes": len(ports) > 1} for surface, ports in watched.ports().items()
+        },
+        "listeners": [
+            {"proto": proto, "address": address, "port": port, "surface": surface, **_times(span)}
+            for (proto, address, port, surface), span in watched.listeners.items()
+        ],
+        "inbound": [
+            {"proto": proto, "address": address, "connections": span.count, **_times(span)}
+            for (proto, address), span in watched.inbound.items()
+        ],
+        "outbound": [
+            {
+                "proto": proto,
+                "address": address,
+                "port": port,
+                "connections": span.count,
+                "purposes": list(watcher.purposes(watched.flavour, proto, port)),
+                **_times(span),
+            }
+            for (proto, address, port), span in watched.outbound.items()
+        ],
+    }
+
+
+def _times(span: Span) -> dict[str, float]:
+    return {"first": round(span.first, 1), "last": round(span.last, 1)}
+
+
+def lines(watcher: Watcher) -> Iterator[str]:
+    """The profile for people."""
+    yield f"port profile of {watcher.seconds:.0f} s"
+    if not watcher.services:
+        yield "no service of the librespot family ran"
+    for watched in watcher.services.values():
+        yield ""
+        count = len(watched.starts)
+        again = f", started {count} times" if count > 1 else ""
+        yield (
+            click.style(watched.name, bold=True)
+            + f"  {watched.flavour} {watched.version or '(version not known)'}{again}"
+        )
+        for surface, ports in watched.ports().items():
+            text = ", ".join(map(str, ports))
+            if len(ports) > 1:
+                yield f"    {surface}: tcp {text}: another port at each start; a rule on a number does not last, pin it or match the service"
+            else:
+                yield f"    {surface}: tcp {text}" + (": the same at every start" if count > 1 else "")
+        udp = sorted({(port, surface) for proto, _, port, surface in watched.listeners if proto == "udp"})
+        for port, surface in udp:
+            yield f"    {surface}: udp {port}"
+        for (proto, address), span in list(watched.inbound.items())[:_SHOWN]:
+            yield f"    from {address} by {proto}: {span.count} connection{'s' * (span.count != 1)}"
+        for (proto, address, port), span in list(watched.outbound.items())[:_SHOWN]:
+            why = "; ".join(watcher.purposes(watched.flavour, proto, port)) or "the catalogue knows no purpose of it"
+            yield f"    to {address} {proto} {port}: {span.count} connection{'s' * (span.count != 1)}: may be {why}"
+        for what, table in (("from", watched.inbound), ("to", watched.outbound)):
+            if len(table) > _SHOWN:
+                yield f"    {what} {len(table) - _SHOWN} more addresses (`--format json` lists all)"

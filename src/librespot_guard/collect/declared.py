@@ -1,0 +1,87 @@
+"""What an instance that does not run would open, by its settings and the catalogue."""
+
+from ipaddress import ip_address
+
+from librespot_guard.catalog import Flavour, Surface
+from librespot_guard.collect.settings import Resolved
+from librespot_guard.snapshot import Listener, ServiceListener
+
+_OFF = ("false", "no", "off", "0")
+
+
+def listeners(
+    flavour: Flavour, version: str | None, argv: tuple[str, ...], resolved: Resolved
+) -> tuple[ServiceListener, ...]:
+    """The listeners that it would open; port 0 stands for a random one."""
+    found = []
+    for surface in flavour.surfaces_of(version):
+        if not _opens(surface, flavour, version, argv, resolved):
+            continue
+        port, by = port_of(surface, flavour, version, resolved)
+        address = _address(surface, flavour, version, resolved)
+        family = "ipv6" if ":" in address else "ipv4"
+        found.append(
+            ServiceListener(
+                Listener(surface.proto, family, address, port, v6only=False if family == "ipv6" else None),
+                surface.name,
+                pinned=port != 0,
+                pinned_by=by,
+                known_by="declared",
+            )
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def port_of(surface: Surface, flavour: Flavour, version: str | None, resolved: Resolved) -> tuple[int, str]:
+    """The port that the settings give a surface, and where it is set; 0 if it is random."""
+    for setting in flavour.settings_of(version):
+        value = resolved.raw.get(setting.name, "")
+        if (
+            setting.kind == "port"
+            and setting.surface == surface.name
+            and value.isascii()
+            and value.isdigit()
+            and len(value) < 6
+        ):
+            number = int(value)
+            if 0 < number < 65536:
+                return number, resolved.origins[setting.name]
+    if surface.port:
+        return surface.port, f"always {surface.port} unless set"
+    return 0, "random port (changes at restart)"
+
+
+def _opens(surface: Surface, flavour: Flavour, version: str | None, argv: tuple[str, ...], resolved: Resolved) -> bool:
+    if surface.opened != "always" and "api jar" in surface.opened:
+        return any("librespot-api" in word or ".api.Main" in word for word in argv)
+    if surface.name in ("connect", "discovery") and resolved.raw.get("credentials-type") == "zeroconf":
+        return True  # go-librespot: then it is on whatever the switch says (daemon/app.go:168-171)
+    watched = {surface.name, "connect"} if surface.name == "discovery" else {surface.name}
+    opened = surface.opened == "always"
+    for setting in flavour.settings_of(version):
+        value = resolved.raw.get(setting.name)
+        if setting.surface not in watched or value is None:
+            continue
+        if setting.kind == "switch":
+            on = value.lower() not in _OFF
+            # a "disable_…" key turns off by being true
+            on = on != setting.name.startswith(("disable", "no-"))
+            opened = on if setting.surface == surface.name or not on else opened
+        elif setting.kind == "flag" and setting.name.startswith(("disable", "no-")):
+            opened = False
+    return opened
+
+
+def _address(surface: Surface, flavour: Flavour, version: str | None, resolved: Resolved) -> str:
+    for setting in flavour.settings_of(version):
+        if setting.kind == "address" and setting.surface == surface.name and setting.name in resolved.raw:
+            value = resolved.raw[setting.name].strip("[]\"'")
+            if value == "localhost":
+                return "127.0.0.1"
+            if value in ("", "0.0.0.0", "every address") and flavour.name == "go-librespot":  # noqa: S104 - Go binds both families then
+                return "::"
+            try:
+                return str(ip_address(value))
+            except ValueError:
+                continue
+    return surface.bind

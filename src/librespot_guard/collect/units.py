@@ -1,0 +1,270 @@
+"""systemd units as their files say: the file that wins, its drop-ins, and what they set. systemd itself is not asked.
+
+systemd.unit(5) (folders, drop-ins, specifiers), systemd.service(5) (Exec lines, Restart=, start limits), systemd.exec(5) (Environment=,
+EnvironmentFile=). A user's units are looked for in the folders of every user that has some.
+"""
+
+import os
+import pwd
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from librespot_guard.collect.formats import MalformedError, parse
+from librespot_guard.collect.textfile import exists, read
+from librespot_guard.snapshot import Gap
+
+SYSTEM = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+USER = (
+    "/etc/systemd/user",
+    "/run/systemd/user",
+    "/usr/local/lib/systemd/user",
+    "/usr/lib/systemd/user",
+    "/lib/systemd/user",
+)
+_FOLDERS = {"C": "/var/cache", "S": "/var/lib", "L": "/var/log", "t": "/run", "E": "/etc", "T": "/tmp", "V": "/var/tmp"}  # noqa: S108 - what %T means
+_MAX_UNITS = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One assignment of a unit: `origin` is its "FILE:LINE"."""
+
+    section: str
+    key: str
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit with its drop-ins.
+
+    Attributes:
+        name: "raspotify.service".
+        files: the unit file and its drop-ins, in the order in which they are read.
+        lines: what they assign, in that order.
+        home: the folder of the user whose unit it is; "" for a system unit.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    lines: tuple[Line, ...]
+    home: str = ""
+    gaps: tuple[Gap, ...] = ()
+
+    def last(self, key: str, section: str = "Service") -> str | None:
+        """The value that holds of a setting that is given once; None if nothing is said, or it was reset."""
+        found = None
+        for line in self.lines:
+            if (line.section, line.key) == (section, key):
+                found = line.value or None
+        return found
+
+    def all(self, key: str, section: str = "Service") -> tuple[Line, ...]:
+        """The values of a setting that adds up; an empty one forgets those before it."""
+        found: list[Line] = []
+        for line in self.lines:
+            if (line.section, line.key) == (section, key):
+                found = [*found, line] if line.value else []
+        return tuple(found)
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The first ExecStart= as arguments, specifiers expanded and variables not; () if there is none that can be read."""
+        for line in self.all("ExecStart"):
+            try:
+                words = shlex.split(line.value.lstrip("@-:+!"))
+            except ValueError:
+                continue
+            if words:
+                return tuple(self.expand(w) for w in words)
+        return ()
+
+    @property
+    def start_limit(self) -> str | None:
+        """After how many starts in what time it stays down, as its files say (`StartLimitBurst=`, `StartLimitIntervalSec=`)."""
+        sections = ("Unit", "Service")  # both were right in their time
+        burst = next((v for s in sections if (v := self.last("StartLimitBurst", s))), None)
+        keys = ("StartLimitIntervalSec", "StartLimitInterval")
+        interval = next((v for s in sections for k in keys if (v := self.last(k, s))), None)
+        if interval is not None and re.fullmatch(r"0+s?", interval):
+            return "none"
+        return None if burst is None and interval is None else f"{burst or 5} in {interval or '10s'}"
+
+    def expand(self, text: str) -> str:
+        """A text with its specifiers expanded, those of them that do not need systemd itself."""
+        name = self.name.removesuffix(".service")
+        prefix, _, instance = name.partition("@")
+        values = {
+            "n": self.name,
+            "N": name,
+            "p": prefix,
+            "i": instance,
+            "I": instance,
+            "j": prefix.rpartition("-")[2],
+            "H": os.uname().nodename,
+            "%": "%",
+            **_FOLDERS,
+        }
+        if self.home:
+            values |= {
+                "C": f"{self.home}/.cache",
+                "S": f"{self.home}/.config",
+                "E": f"{self.home}/.config",
+                "h": self.home,
+            }
+        else:
+            values["h"] = "/root"
+        return re.sub(r"%(.)", lambda m: values.get(m[1], m[0]), text)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The variables of a unit: name -> (value, origin), and what could not be read."""
+
+    values: dict[str, tuple[str, str]] = field(default_factory=dict)
+    gaps: tuple[Gap, ...] = ()
+
+
+def environment_of(unit: Unit) -> Environment:
+    """Environment= and, over it, EnvironmentFile= (systemd.exec(5): a file wins, of two files the later one)."""
+    values: dict[str, tuple[str, str]] = {}
+    gaps: list[Gap] = []
+    for line in unit.all("Environment"):
+        try:
+            words = shlex.split(line.value)
+        except ValueError:
+            gaps.append(Gap(f"Environment= in {line.origin}", "its quotes do not match"))
+            continue
+        for word in words:
+            name, equals, value = unit.expand(word).partition("=")
+            if equals:
+                values[name] = (value, line.origin)
+    for line in unit.all("EnvironmentFile"):
+        path = unit.expand(line.value.removeprefix("-"))
+        content = read(path)
+        if content.gap:
+            gaps.append(content.gap)
+        try:
+            entries = parse(content.text or "", "env")
+        except MalformedError as error:
+            gaps.append(Gap(f"the configuration file {path}", f"malformed: {error}", "mend it: it may be half written"))
+            continue
+        for entry in entries:
+            values[entry.key] = (entry.value, f"{path}:{entry.line}")
+    return Environment(values, tuple(gaps))
+
+
+def of_process(name: str | None, uid: int, cgroup: str) -> Unit | None:
+    """The unit that a process runs in, by its name and whether its cgroup is under that user's manager."""
+    if name is None:
+        return None
+    if "/user@" in cgroup and not name.startswith("user@"):
+        try:
+            home = pwd.getpwuid(uid).pw_dir
+        except KeyError:
+            return None
+        return load(name, user_folders(home), home)
+    return load(name)
+
+
+def user_folders(home: str) -> tuple[str, ...]:
+    """Where the units of a user are, those that win first."""
+    return (f"{home}/.config/systemd/user", *USER[:2], f"{home}/.local/share/systemd/user", *USER[2:])
+
+
+def load(name: str, folders: Sequence[str] = SYSTEM, home: str = "") -> Unit | None:
+    """The unit of this name with its drop-ins; None if no folder has it."""
+    if "/" in name or not name.endswith(".service"):
+        return None
+    template = re.sub(r"@[^.]*\.", "@.", name)
+    names = tuple(dict.fromkeys((template, name)))
+    main = next((p for n in reversed(names) for f in folders if os.path.lexists(p := f"{f}/{n}")), None)
+    drop_ins = {
+        Path(p).name: p for f in reversed(folders) for n in ("service", *names) for p in _drop_ins(f"{f}/{n}.d")
+    }
+    files = [*([main] if main else []), *(drop_ins[n] for n in sorted(drop_ins))]
+    if not files or (main and _masked(main)):
+        return None
+    lines: list[Line] = []
+    gaps: list[Gap] = []
+    for file in files:
+        content = read(file)
+        if content.gap:
+            gaps.append(Gap(f"the unit file {file}", content.gap.why, content.gap.hint))
+        lines += _lines(content.text or "", file)
+    return Unit(name, tuple(files), tuple(lines), home, tuple(gaps))
+
+
+def _masked(path: str) -> bool:
+    try:
+        return os.path.realpath(path) == "/dev/null" or Path(path).stat().st_size == 0
+    except OSError:
+        return False
+
+
+def _drop_ins(folder: str) -> list[str]:
+    try:
+        return [f"{folder}/{n}" for n in sorted(os.listdir(folder)) if n.endswith(".conf")]  # noqa: PTH208 - thousands of folders are not there
+    except OSError:
+        return []
+
+
+def _lines(text: str, file: str) -> Iterator[Line]:
+    section, start, waiting = "", 0, ""
+    for number, raw in enumerate(text.splitlines(), start=1):
+        plain = raw.strip()
+        if waiting and plain.startswith(("#", ";")):
+            continue
+        if not waiting:
+            start = number
+            if not plain or plain[0] in "#;":
+                continue
+            if plain.startswith("["):
+                section = plain.strip("[]")
+                continue
+        whole = f"{waiting} {plain}" if waiting else plain
+        if whole.endswith("\\"):
+            waiting = whole[:-1].rstrip()
+            continue
+        waiting = ""
+        key, equals, value = whole.partition("=")
+        if equals:
+            yield Line(section, key.strip(), value.strip(), f"{file}:{start}")
+
+
+def homes() -> dict[str, str]:
+    """The home folder of every user that has units of its own, by user name."""
+    found = {}
+    for entry in pwd.getpwall():
+        if entry.pw_dir.startswith("/") and entry.pw_dir != "/" and exists(Path(entry.pw_dir) / ".config/systemd/user"):
+            found[entry.pw_name] = entry.pw_dir
+    return found
+
+
+def names_in(folders: Sequence[str]) -> list[str]:
+    """Every service that has a file in one of the folders; instances are those that something wants (`*.wants/x@y.service`)."""
+    found: dict[str, None] = {}
+    for folder in folders:
+        try:
+            entries = sorted(os.scandir(folder), key=lambda e: e.name)
+        except OSError:
+            continue
+        for entry in entries[:_MAX_UNITS]:
+            if entry.name.endswith(".service") and "@." not in entry.name:
+                found.setdefault(entry.name)
+            elif entry.name.endswith((".wants", ".requires")):
+                try:
+                    found.update(dict.fromkeys(n for n in sorted(os.listdir(entry.path)) if n.endswith(".service")))  # noqa: PTH208
+                except OSError:
+                    continue
+    return list(found)

@@ -1,0 +1,210 @@
+"""Where each value stands, and which one wins."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from librespot_guard import catalog
+from librespot_guard.collect import installed
+from librespot_guard.collect.settings import Start, resolve
+from librespot_guard.snapshot import Service, ServiceSetting
+
+KNOWN = catalog.load()
+LIBRESPOT, SPOTIFYD, GO, JAVA, SNAP = (
+    KNOWN.flavour(n) for n in ("librespot", "spotifyd", "go-librespot", "librespot-java", "snapserver")
+)
+
+
+def rows(settings: tuple[ServiceSetting, ...], name: str) -> list[tuple[str, str, bool]]:
+    """Value, place and whether it wins, of one setting."""
+    return [(s.value, s.origin, s.wins) for s in settings if s.name == name]
+
+
+def test_the_command_line_wins_over_the_environment() -> None:
+    """Both values are there with their places, and the one that is used is marked."""
+    start = Start(
+        ("librespot", "-z", "37001"),
+        {"LIBRESPOT_ZEROCONF_PORT": "5000"},
+        pending={"LIBRESPOT_ZEROCONF_PORT": ("5000", "/etc/raspotify/conf:7")},
+    )
+
+    assert rows(resolve(LIBRESPOT, "0.8.0", start).settings, "zeroconf-port") == [
+        ("37001", "argv -z", True),
+        ("5000", "/etc/raspotify/conf:7", False),
+    ]
+
+
+def test_a_flag_that_says_off_is_on() -> None:
+    """A flag is on as soon as its variable exists, whatever it says, and that is told."""
+    start = Start(("librespot",), {"LIBRESPOT_DISABLE_DISCOVERY": "off"})
+    (one,) = [s for s in resolve(LIBRESPOT, "0.8.0", start).settings if s.name == "disable-discovery"]
+
+    assert (one.value, one.wins, one.origin) == ("on", True, "environment LIBRESPOT_DISABLE_DISCOVERY")
+    assert "although it says 'off'" in one.note
+
+
+@pytest.mark.parametrize(("argv", "on"), [(("-O",), True), (("-vO",), True), (("-nO",), False), (("--", "-O"), False)])
+def test_flags_on_the_command_line(argv: tuple[str, ...], on: bool) -> None:
+    """A flag is found in a group of short options, not in the value of another option."""
+    assert bool(rows(resolve(LIBRESPOT, None, Start(("librespot", *argv), {})).settings, "disable-discovery")) is on
+
+
+def test_a_file_changed_since_the_start() -> None:
+    """What a running process has is the truth; that its file says something else by now is told."""
+    start = Start(
+        ("librespot",), {"LIBRESPOT_ZEROCONF_PORT": "5000"}, pending={"LIBRESPOT_ZEROCONF_PORT": ("6000", "/etc/x:1")}
+    )
+    (one,) = [s for s in resolve(LIBRESPOT, None, start).settings if s.name == "zeroconf-port"]
+
+    assert (one.value, one.origin) == ("5000", "environment LIBRESPOT_ZEROCONF_PORT")
+    assert "/etc/x:1 says something else" in one.note
+
+
+def test_toml_of_spotifyd(tmp_path: Path) -> None:
+    """The section of the program itself wins over [global]; the file of the user over /etc."""
+    folder = tmp_path / "home/.config/spotifyd"
+    folder.mkdir(parents=True)
+    (folder / "spotifyd.conf").write_text(
+        "[global]\nzeroconf_port = 5000\n[spotifyd]\nzeroconf_port = 5001\n", encoding="utf-8"
+    )
+    start = Start(("spotifyd",), {"HOME": "/home"}, root=str(tmp_path))
+
+    assert rows(resolve(SPOTIFYD, "0.4.2", start).settings, "zeroconf-port") == [
+        ("5001", "/home/.config/spotifyd/spotifyd.conf:4", True),
+        ("5000", "/home/.config/spotifyd/spotifyd.conf:2", False),
+    ]
+
+
+def test_yaml_of_go_librespot(tmp_path: Path) -> None:
+    """--config_dir names the folder, and -c KEY=VALUE wins over the file."""
+    (tmp_path / "config.yml").write_text("zeroconf_port: 5000\nserver:\n  enabled: true\n", encoding="utf-8")
+    start = Start(("go-librespot", "--config_dir", str(tmp_path), "-c", "zeroconf_port=6000"), {"HOME": "/nowhere"})
+    found = resolve(GO, "0.9.0", start)
+
+    assert rows(found.settings, "zeroconf-port") == [
+        ("6000", "argv -c zeroconf_port", True),
+        ("5000", f"{tmp_path}/config.yml:1", False),
+    ]
+    assert rows(found.settings, "server-enabled") == [("true", f"{tmp_path}/config.yml:3", True)]
+    assert found.raw["server-address"] == "localhost"
+
+
+def test_toml_of_librespot_java(tmp_path: Path) -> None:
+    """config.toml of the working folder, over which the command line wins; its secrets are hidden."""
+    (tmp_path / "config.toml").write_text(
+        '[zeroconf]\nlistenPort = 5000\n[auth]\npassword = "SESAME"\n', encoding="utf-8"
+    )
+    found = resolve(JAVA, None, Start(("x.jar", "--zeroconf.listenPort=6000"), {}, working=str(tmp_path)))
+    ports = [
+        (s.value, s.wins) for s in found.settings if s.origin.startswith(("argv", str(tmp_path))) and s.value[0] in "56"
+    ]
+
+    assert ports == [("6000", True), ("5000", False)]
+    assert "SESAME" not in repr(found)
+
+
+def test_all_sources_of_a_snapserver(tmp_path: Path) -> None:
+    """Every source counts, and a password in one is hidden."""
+    (tmp_path / "snap.conf").write_text(
+        "[stream]\nsource = pipe:///x?name=a\nsource = librespot:///usr/bin/librespot?name=b&username=u&password=SESAME\n",
+        encoding="utf-8",
+    )
+    found = resolve(SNAP, "0.26.0", Start(("snapserver", "-c", str(tmp_path / "snap.conf")), {}))
+    values = rows(found.settings, "source")
+
+    assert len(values) == 2
+    assert all(wins for _, _, wins in values)
+    assert "SESAME" not in repr(values)
+    assert "librespot:///usr/bin/librespot" in values[0][0] + values[1][0]
+
+
+def test_a_configuration_that_can_not_be_read(tmp_path: Path) -> None:
+    """A half-written file and one that is not there are named, and nothing is claimed about what they might say."""
+    (tmp_path / "half").write_text("[global]\nzeroconf_port = ", encoding="utf-8")
+    half = resolve(SPOTIFYD, None, Start(("spotifyd", "--config-path", str(tmp_path / "half")), {}))
+    gone = resolve(SPOTIFYD, None, Start(("spotifyd", "--config-path", str(tmp_path / "gone")), {}))
+
+    assert half.unread
+    assert "malformed" in half.gaps[0].why
+    assert "is not there" in gone.gaps[0].why
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of units that stands for those of the system, and nobody's own."""
+    monkeypatch.setattr("librespot_guard.collect.units.SYSTEM", (str(tmp_path),))
+    monkeypatch.setattr("librespot_guard.collect.units.homes", dict)
+    return tmp_path
+
+
+def program(folder: Path, name: str = "librespot") -> Path:
+    """An executable that is a librespot by its content."""
+    path = folder / name
+    path.write_bytes(b"\x7fELF _spotify-connect._tcp librespot_core addUser")
+    path.chmod(0o755)
+    return path
+
+
+def stopped(*running: str) -> list[Service]:
+    """What is installed and does not run."""
+    return list(installed.find(KNOWN, running, "1")[0])
+
+
+def test_installed_and_stopped(folders: Path) -> None:
+    """A unit that does not run is listed with its settings, their places, and what it would open."""
+    (folders / "conf").write_text('LIBRESPOT_NAME="Küche"\nLIBRESPOT_ZEROCONF_PORT=37878\n', encoding="utf-8")
+    (folders / "raspotify.service").write_text(
+        f"[Unit]\nStartLimitBurst=5\nStartLimitIntervalSec=60\n[Service]\nRestart=on-failure\nEnvironmentFile=-{folders}/conf\nExecStart={program(folders)}\n",
+        encoding="utf-8",
+    )
+    (one,) = stopped()
+
+    assert (one.name, one.flavour, one.status, one.pid, one.unit) == (
+        "kuche",
+        "raspotify",
+        "stopped",
+        0,
+        "raspotify.service",
+    )
+    assert (one.restart, one.start_limit) == ("on-failure", "5 in 60")
+    assert [(s.surface, s.listener.port, s.known_by, s.pinned_by) for s in one.listeners if s.surface == "connect"] == [
+        ("connect", 37878, "declared", f"{folders}/conf:2")
+    ]
+    assert stopped("raspotify.service") == []
+
+
+def test_a_stopped_one_with_discovery_off(folders: Path) -> None:
+    """One that would open neither listener nor mDNS is listed without them."""
+    (folders / "a.service").write_text(
+        f"[Service]\nExecStart={program(folders)} --disable-discovery\n", encoding="utf-8"
+    )
+    (one,) = stopped()
+
+    assert {s.surface for s in one.listeners} <= {"login"}
+
+
+def test_under_any_name_and_no_look_alike(folders: Path) -> None:
+    """A renamed program behind a link is found; a script, an editor and a removed program are none."""
+    real = program(folders, "librespot")
+    (folders / "music").symlink_to(real)
+    script = folders / "spotifyd"
+    script.write_text("#!/bin/sh\n", encoding="utf-8")
+    for name, start in (
+        ("music", folders / "music"),
+        ("spotifyd", script),
+        ("librespot-notes", "/bin/true librespot"),
+        ("librespot", "/gone/librespot"),
+        ("shell", f"/bin/sh -c {real}-notes"),
+    ):
+        (folders / f"{name}.service").write_text(f"[Service]\nExecStart={start}\n", encoding="utf-8")
+
+    assert [(s.unit, s.flavour) for s in stopped()] == [("music.service", "librespot")]
+
+
+def test_defaults_are_told_as_such() -> None:
+    """What nobody set has the default of that version, and says so."""
+    found = resolve(GO, "0.9.0", Start(("go-librespot",), {"HOME": "/nowhere"}))
+
+    assert rows(found.settings, "server-enabled") == [("false", "default of go-librespot 0.9.0", True)]
+    assert replace(found, raw={}).settings == found.settings

@@ -1,0 +1,100 @@
+"""Units as their files say."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from librespot_guard.collect import units
+
+
+def write(folder: Path, name: str, text: str) -> None:
+    """Write a file with its folders."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def test_drop_ins(tmp_path: Path) -> None:
+    """The unit file that wins, changed by drop-ins in the order of their names; a drop-in of a higher folder hides its namesake."""
+    high, low = tmp_path / "etc", tmp_path / "lib"
+    where = [str(high), str(low)]
+    write(low, "x@.service", "[Service]\nRestart=always\nExecStart=/bin/a %i %%\n")
+    write(
+        low,
+        "x@a.service.d/20.conf",
+        "[Service]\nRestart = on-failure\nExecStart=\nExecStart=-/bin/b \\\n  --name '%p of %i'\n",
+    )
+    one = units.load("x@a.service", where)
+
+    assert one is not None
+    assert (one.last("Restart"), one.command) == ("on-failure", ("/bin/b", "--name", "x of a"))
+    assert one.all("ExecStart")[0].origin == f"{low}/x@a.service.d/20.conf:4"
+    write(high, "x@a.service.d/20.conf", "[Service]\nRestartSec=1\n")
+    two = units.load("x@a.service", where)
+    assert two is not None
+    assert (two.last("Restart"), two.command) == ("always", ("/bin/a", "a", "%"))
+    write(high, "x@a.service", "")
+    assert units.load("x@a.service", where) is None  # masked
+    assert units.load("gone.service", where) is None
+    assert units.load("../x.service", where) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("[Unit]\nStartLimitBurst=3\nStartLimitIntervalSec=60\n", "3 in 60"),
+        ("[Service]\nStartLimitBurst=4\nStartLimitInterval=60s\n", "4 in 60s"),
+        ("[Unit]\nStartLimitIntervalSec=0\n", "none"),
+        ("[Unit]\nStartLimitBurst=7\n", "7 in 10s"),
+        ("[Service]\nRestart=always\n", None),
+    ],
+)
+def test_start_limit(tmp_path: Path, text: str, limit: str | None) -> None:
+    """After how many starts it stays down is read where new and old systemd have it."""
+    write(tmp_path, "a.service", text)
+    one = units.load("a.service", [str(tmp_path)])
+
+    assert one is not None
+    assert one.start_limit == limit
+
+
+def test_environment(tmp_path: Path) -> None:
+    """Environment= and over it the files, each value with its line; what is malformed is named and costs nothing else."""
+    write(tmp_path, "conf", "A=file\n\nLIBRESPOT_QUIET=off\n")
+    write(tmp_path, "bad", "B='open\n")
+    write(
+        tmp_path,
+        "a.service",
+        f'[Service]\nEnvironment=A=unit "C=%N x"\nEnvironmentFile=-{tmp_path}/conf\nEnvironmentFile={tmp_path}/bad\nEnvironmentFile=-/gone\n',
+    )
+    one = units.load("a.service", [str(tmp_path)])
+    assert one is not None
+    found = units.environment_of(one)
+
+    assert found.values == {
+        "A": ("file", f"{tmp_path}/conf:1"),
+        "C": ("a x", f"{tmp_path}/a.service:2"),
+        "LIBRESPOT_QUIET": ("off", f"{tmp_path}/conf:3"),
+    }
+    assert [(g.what, "malformed" in g.why) for g in found.gaps] == [(f"the configuration file {tmp_path}/bad", True)]
+
+
+def test_which_units_there_are(tmp_path: Path) -> None:
+    """Services and the instances that something wants; templates alone are none."""
+    write(tmp_path, "a.service", "x")
+    write(tmp_path, "b@.service", "x")
+    write(tmp_path, "multi-user.target.wants/b@one.service", "x")
+
+    assert units.names_in([str(tmp_path), "/gone"]) == ["a.service", "b@one.service"]
+
+
+@given(st.text(alphabet=st.sampled_from("[]Service=\nExecStart%$\\\"' a/-"), max_size=200))
+def test_any_text(text: str) -> None:
+    """Any text makes a unit, and asking it anything never fails."""
+    one = units.Unit("a.service", ("f",), tuple(units._lines(text, "f")))
+    assert one.command is not None
+    one.last("Restart")
+    _ = one.start_limit
+    units.environment_of(one)
