@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from librespot_guard.errors import MachineError
-from librespot_guard.lab import _install, daemons, mdns, stranger
+from librespot_guard.lab import _daemon_rust, _install, daemons, mdns, stranger
 from librespot_guard.lab.daemons import Daemon
 from librespot_guard.lab.sandbox import Host, Sandbox
 
@@ -119,7 +119,7 @@ def test_no_compiler_is_said_in_the_last_line(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert daemons.main(["obtain", "librespot"]) == 3
     assert "no `cargo` with a `rustc` is installed" in capsys.readouterr().err.splitlines()[-1]
-    assert list(tmp_path.iterdir()) == []
+    assert not list((tmp_path / "librespot-guard").glob("librespot*"))
 
 
 def compiler(folder: Path, version: str) -> Path:
@@ -145,16 +145,20 @@ def test_the_first_compiler_that_is_new_enough_is_used(tmp_path: Path) -> None:
     old, new = compiler(tmp_path / "old", "1.63.0"), compiler(tmp_path / "new", "1.96.0")
     proxy = compiler(tmp_path / "proxy", "1.96.0")
     (proxy / "rustc").write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
-    assert _install._toolchain(f"{proxy}:{old}:{new}") == new
+    assert _daemon_rust.toolchain(f"{proxy}:{old}:{new}") == new
 
 
 def test_a_half_done_install_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When installing fails half way, nothing of it is left, and the daemon is not available."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(daemons.Unavailable, match="status 5"), _install._half_done(tmp_path / "x") as folder:  # noqa: PT012
+
+    def fill(folder: Path) -> None:
         (folder / "half").write_text("half", encoding="utf-8")
-        _install._quietly([sys.executable, "-c", "print('broken'); raise SystemExit(5)"], "it failed", env={})
-    assert list(tmp_path.iterdir()) == []
+        _install.quietly([sys.executable, "-c", "print('broken'); raise SystemExit(5)"], "it failed", env={})
+
+    with pytest.raises(daemons.Unavailable, match="status 5"):
+        _install.install(tmp_path / "x", (tmp_path / "x" / "half",), fill, needs_mb=1, progress=print)
+    assert [p.name for p in tmp_path.iterdir()] == [".x.lock"]
     assert daemons.available("librespot-python") is None
 
 

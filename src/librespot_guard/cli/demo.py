@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from librespot_guard.lab.daemons import Daemon
     from librespot_guard.lab.telling import Record
 
-_NAMES = ("librespot-python", "librespot")
+# librespot_guard.lab.daemons.NAMES, which `--help` does not load
+_NAMES = (
+    "librespot-python",
+    "librespot",
+    "librespot-0.4.2",
+    "spotifyd",
+    "librespot-java",
+    "snapserver",
+    "go-librespot",
+    "librespot-java-api",
+)
 
 
 @click.command(
@@ -65,7 +75,8 @@ def _daemon(name: str | None) -> "Daemon":
 
     if name is None:
         for candidate in daemons.NAMES:
-            if (found := daemons.available(candidate)) is not None:
+            found = daemons.available(candidate)
+            if found is not None and not found.standin:
                 return found
         name = daemons.NAMES[0]
     return daemons.obtain(name, common.note)
