@@ -5,11 +5,9 @@ import contextlib
 import os
 import secrets
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -171,33 +169,6 @@ def street() -> Iterator[tuple[Host, Host]]:
         yield speaker, phone
 
 
-SILENCE = """
-import socket, sys, time
-listeners = [socket.create_server(("127.0.0.1", int(port))) for port in sys.argv[1:]]
-print("ready", flush=True)
-time.sleep(600)
-"""
-
-
-@contextlib.contextmanager
-def nobody_answers(*ports: int) -> Iterator[tuple[Host, Host]]:
-    """A speaker and a phone, where `apresolve.spotify.com` leads to listeners on the speaker that never say a word."""
-    with street() as (speaker, phone):
-        speaker.sandbox.call(lambda: _name("apresolve.spotify.com"))
-        silence = speaker.popen([sys.executable, "-c", SILENCE, *map(str, ports)], stdout=subprocess.PIPE)
-        try:
-            assert silence.popen.stdout is not None
-            assert silence.popen.stdout.readline() == "ready\n"
-            yield speaker, phone
-        finally:
-            silence.stop()
-
-
-def _name(name: str) -> None:
-    with Path("/etc/hosts").open("a", encoding="ascii") as hosts:
-        hosts.write(f"127.0.0.1 {name}\n")
-
-
 @dataclass(frozen=True, slots=True)
 class Scene:
     """A daemon that runs on the speaker, and the phone to ask it from."""
@@ -236,8 +207,13 @@ def obtained(name: str) -> Daemon:
 
 
 @contextlib.contextmanager
-def scene(name: str, *, port: int | None = None, options: Mapping[str, str] | None = None) -> Iterator[Scene]:
-    """A daemon that runs, announced as `kitchen`."""
+def scene(
+    name: str, *, port: int | None = None, options: Mapping[str, str] | None = None, logins_wait: bool = False
+) -> Iterator[Scene]:
+    """A daemon that runs, announced as `kitchen`; the rest as `Daemon.start`."""
     daemon = obtained(name)
-    with street() as (speaker, phone), daemon.start(speaker, name="kitchen", port=port, options=options) as running:
+    with (
+        street() as (speaker, phone),
+        daemon.start(speaker, name="kitchen", port=port, options=options, logins_wait=logins_wait) as running,
+    ):
         yield Scene(running, speaker, phone)

@@ -18,8 +18,6 @@ from family.ask import (
     Ask,
     Scene,
     login,
-    nobody_answers,
-    obtained,
     scene,
 )
 
@@ -229,8 +227,7 @@ def test_one_request_is_enough(either: Scene, method: str, key: int | None) -> N
 @pytest.mark.parametrize("name", [NAME, "librespot-java"])
 def test_a_login_that_is_under_way_owns_the_speaker(name: str) -> None:
     """While nobody answers the login, its name is shown and locked, and gives way to whoever asks with another."""
-    with nobody_answers(80) as (speaker, phone), obtained(name).start(speaker, name="kitchen") as running:
-        one = Scene(running, speaker, phone)
+    with scene(name, logins_wait=True) as one:
         for user in ("alice", "mallory"):
             request = Ask("POST", "/", FORM, login(one.info(), user))
             reply = one.connect(request, patience=1)
@@ -239,7 +236,7 @@ def test_a_login_that_is_under_way_owns_the_speaker(name: str) -> None:
             again = one.connect(request)
             assert (again.status, again.headers, again.body) == (403, {}, b"")
             assert one.info()["activeUser"] == user
-        assert running.alive()
+        assert one.running.alive()
 
 
 # ---- what it opens --------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from librespot_guard.lab import _daemon_java
 from librespot_guard.lab._install import Progress, Unavailable
-from librespot_guard.lab._recipe import Files, Found, Given, Recipe, Start
+from librespot_guard.lab._recipe import Files, Found, Given, Recipe, Start, python_path
 
 GO = "0.9.0"
 JAVA = "1.6.3"
@@ -16,7 +16,6 @@ GO_VARIABLE = "LIBRESPOT_GUARD_GO_LIBRESPOT"
 JAVA_VARIABLE = "LIBRESPOT_GUARD_LIBRESPOT_JAVA_API"
 GO_PORT = 3678
 JAVA_PORT = 24879
-_PACKAGES = str(Path(__file__).resolve().parents[2])
 
 
 def _python() -> Files:
@@ -28,7 +27,7 @@ def _ready(_progress: Progress) -> Files:
 
 
 def _environment() -> dict[str, str]:
-    return {"PYTHONPATH": os.pathsep.join(filter(None, [_PACKAGES, os.environ.get("PYTHONPATH", "")]))}
+    return {"PYTHONPATH": python_path()}
 
 
 def _named(variable: str) -> Path | None:
@@ -109,7 +108,7 @@ def _go_itself(given: Given) -> Start:
     return Start(
         (str(given.files[0]), "--config_dir", given.folder),
         files={"config.yml": text},
-        env={**_environment(), "SSL_CERT_FILE": authority},
+        env={"SSL_CERT_FILE": authority},
         others=frozenset({port}),
         awaited=frozenset({port}),
         names={"apresolve.spotify.com": "127.0.0.1"},

@@ -1,5 +1,6 @@
 """What the lab knows of each daemon: how it is had, and how it is started without an account."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +8,12 @@ from pathlib import Path
 from librespot_guard.lab._install import Progress
 
 Files = tuple[Path, ...]
+
+
+def python_path() -> str:
+    """PYTHONPATH for a program of the lab that is run by `python -m` in a sandbox."""
+    package = str(Path(__file__).resolve().parents[2])
+    return os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
 
 
 @dataclass(frozen=True, slots=True)

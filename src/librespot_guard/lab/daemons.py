@@ -19,16 +19,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
 from librespot_guard.errors import MachineError
-from librespot_guard.lab import _daemon_debian, _daemon_java, _daemon_python, _daemon_rust, _daemon_standin
+from librespot_guard.lab import _daemon_debian, _daemon_java, _daemon_python, _daemon_rust, _daemon_standin, _silence
 from librespot_guard.lab._enter import Process
 from librespot_guard.lab._install import Progress, Unavailable
 from librespot_guard.lab._listening import family_of, listening_ports
-from librespot_guard.lab._recipe import Given, Recipe, Start
+from librespot_guard.lab._recipe import Given, Recipe, Start, python_path
 from librespot_guard.lab.sandbox import Host
 
 # the fastest to obtain first
@@ -80,15 +80,20 @@ class Daemon:
         name: str = "living-room",
         port: int | None = None,
         options: Mapping[str, str] | None = None,
+        logins_wait: bool = False,
         timeout: float = 15.0,
     ) -> "Running":
         """Start it in a host with an empty folder and wait until its Spotify Connect listener is there.
 
         `options` are the program's own settings by its own names, e.g. {"server.address": "0.0.0.0"} for go-librespot; "" is a switch.
+        Without internet a login fails at once; with `logins_wait` those of librespot-java and librespot-python stay under way.
         Raises MachineError with the end of its log when it ends, or does not listen in time.
         """
         folder = f"/run/librespot-guard/daemon-{next(_numbers)}"
         start = self.launch(title=name, port=port, folder=folder, options=options)
+        if logins_wait and not start.helper:
+            argv = (sys.executable, "-m", _silence.__name__, *map(str, _silence.PORTS))
+            start = replace(start, names={**start.names, _silence.NAME: "127.0.0.1"}, helper=argv)
         host.sandbox.call(lambda: _furnish(folder, start))
         helper = _help(host, start, folder)
         log = tempfile.TemporaryFile("w+b", buffering=0)  # noqa: SIM115 - Running closes it
@@ -122,7 +127,8 @@ def _help(host: Host, start: Start, folder: str) -> Process | None:
     """Start what must run beside it, and wait until that is ready. Raises MachineError."""
     if not start.helper:
         return None
-    helper = host.popen(start.helper, cwd=folder, env=start.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    env = {**start.env, "PYTHONPATH": python_path()}
+    helper = host.popen(start.helper, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     said = helper.popen.stdout.readline() if helper.popen.stdout else ""
     if said.strip() != "ready":
         helper.stop()
