@@ -1,7 +1,7 @@
 """Real daemons of the family: obtained once, by name and pinned version, and started in a host of a sandbox.
 
 `python -m librespot_guard.lab.daemons obtain all|NAME…` fetches them ahead of time; it exits with 3 where one can't be had, and the
-last line on stderr says why. `… list` says what each name stands for.
+last lines on stderr say which and why. `… list` says what each name stands for.
 
 A daemon starts with an empty folder (stored credentials that can't log in would end it), needs no Spotify account and no
 internet, but needs a route for 224.0.0.0/4 and a host name that resolves (`Host.multicast`, `Sandbox(names=…)`).
@@ -240,7 +240,7 @@ def available(name: str) -> Daemon | None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """`obtain all|NAME…`: fetch daemons ahead of time; `list`: name them. Returns 0, or 3 with the reason in the last line on stderr."""
+    """`obtain all|NAME…`: fetch daemons ahead of time; `list`: name them. Returns 0, or 3 with the reasons in the last lines on stderr."""
     parser = argparse.ArgumentParser(
         prog="python -m librespot_guard.lab.daemons", description="Fetch real daemons for tests and the demo."
     )
@@ -253,31 +253,31 @@ def main(argv: list[str] | None = None) -> int:
         for name in NAMES:
             print(_listed(name))
         return 0
-    reasons: list[str] = []
+    refused: dict[str, Unavailable] = {}
 
     def progress(line: str) -> None:
         print(f"> {line}", file=sys.stderr, flush=True)
 
+    names = NAMES if "all" in given.names else tuple(dict.fromkeys(given.names))
     try:
         with _daemon_rust.shared(progress):
-            for name in NAMES if "all" in given.names else dict.fromkeys(given.names):
+            for name in names:
                 try:
                     daemon = obtain(name, progress)
                 except Unavailable as error:
-                    reasons.append(_reason(error))
+                    refused[name] = error
                 else:
                     print(f"{daemon.name}: {daemon.title}: {daemon.files[-1]}", flush=True)
     except Unavailable as error:
-        reasons.append(_reason(error))
-    for reason in reasons:
-        # the last line is the reason on its own: scripts show it
-        first, _, rest = reason.partition("\n")
-        print(f"{rest}\n{first}" if rest else first, file=sys.stderr)
-    return Unavailable.status if reasons else 0
-
-
-def _reason(error: Unavailable) -> str:
-    return f"{error}; {error.hint}" if error.hint else str(error)
+        refused |= dict.fromkeys((n for n in names if n not in refused), error)
+    for reason in refused.values():
+        if details := str(reason).partition("\n")[2]:
+            print(details, file=sys.stderr)
+    # at the very end one line each: scripts read them
+    for name, reason in refused.items():
+        first = str(reason).partition("\n")[0].rstrip(":")
+        print(f"not obtained: {name}: {first}{f'; {reason.hint}' if reason.hint else ''}", file=sys.stderr)
+    return Unavailable.status if refused else 0
 
 
 def _listed(name: str) -> str:
