@@ -32,6 +32,7 @@ _NAMES = (
 Examples:
   librespot-guard demo                        with the daemon that is fastest to get
   librespot-guard demo --daemon librespot     with librespot, from the cache, the PATH, or built now
+  librespot-guard demo --daemon snapserver    with the librespot that snapserver starts
   librespot-guard demo --pause                step by step, for an audience
 
 \b
@@ -39,7 +40,7 @@ Exit status: 0 if everything that the story claims was really observed, 1 if som
 can't make throw-away namespaces or the daemon can't be had.
 """
 )
-@click.option("--daemon", "name", type=click.Choice(_NAMES), help="The real daemon to tell it with.")
+@click.option("--daemon", "name", type=click.Choice(_NAMES), help="The daemon to tell it with.")
 @click.option("--keep-going", is_flag=True, help="Go on when something was not observed.")
 @click.option("--pause", is_flag=True, help="Wait for Enter before each step.")
 @click.option("--full", is_flag=True, help="Show all that commands print, not only the first lines.")
@@ -87,7 +88,7 @@ def _conclude(console: "Console", record: "Record") -> None:
     console.print()
     if record.true:
         console.print(
-            f"[bold green]All {held} claims of this story were observed[/], in {record.seconds:.0f} s, with {record.daemon} {record.version}. The sandbox is gone."
+            f"[bold green]All {held} claims of this story were observed[/], in {record.seconds:.0f} s, with {'a stand-in for ' if record.standin else ''}{record.daemon} {record.version}. The sandbox is gone."
         )
         console.print("Your own host: `librespot-guard scan`, then `librespot-guard audit`.")
     else:

@@ -178,6 +178,10 @@ class Running:
         pid = self.pid
         return self.host.call(lambda: {port for one in family_of(pid) for port in listening_ports(one)})
 
+    def connect_ports(self) -> set[int]:
+        """Those of them that are Spotify Connect: one, or none while it is not there."""
+        return self.ports() - self._start.others
+
     def await_listener(self, timeout: float) -> None:
         """Wait until its Spotify Connect listener is there, and learn the port. Raises MachineError."""
         deadline = time.monotonic() + timeout
