@@ -99,6 +99,15 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or hasattr(session.config, "workerinput"):
         return
+    ran = Counter(
+        value
+        for outcome in ("passed", "failed")
+        for report in reporter.stats.get(outcome, [])
+        for name, value in report.user_properties
+        if name == "daemon"
+    )
+    for daemon, count in sorted(ran.items()):
+        reporter.write_line(f"ran with {daemon} ({count} test{'s' if count > 1 else ''})")
     skipped = Counter(_reason(report) for report in reporter.stats.get("skipped", []))
     for reason, count in sorted(skipped.items()):
         reporter.write_line(f"not tested: {reason} ({count} test{'s' if count > 1 else ''})")

@@ -100,7 +100,7 @@ def test_confirm_in_time_keeps_the_rules_now_and_at_boot(on: Stage) -> None:
 def test_confirm_too_late_says_so(on: Stage) -> None:
     """A confirmation after the time changes nothing and exits with 5."""
     process = on.armed(on.policy(*HOME))
-    process.popen.kill()
+    process.kill()
     wait_for_the_fall(on)
 
     done = on.guard("confirm")

@@ -171,7 +171,7 @@ table inet librespot_guard {
 
 @pytest.mark.kernel
 @pytest.mark.family
-@pytest.mark.parametrize("name", daemons.NAMES)
+@pytest.mark.parametrize("name", ["librespot-python", "librespot"])
 def test_a_real_daemon_before_and_after_rules(name: str, schema: Schema) -> None:
     """A real daemon without a packet filter is open to anybody, on a random port; behind rules loaded into the kernel it is not."""
     try:

@@ -212,7 +212,7 @@ def host() -> Iterator[Host]:
 
 @pytest.mark.kernel
 @pytest.mark.family
-@pytest.mark.parametrize("name", daemons.NAMES)
+@pytest.mark.parametrize("name", ["librespot-python", "librespot"])
 def test_a_real_daemon(host: Host, schema: Schema, name: str) -> None:
     """On a live host the document validates and shows the daemon; --no-ask asks nobody."""
     daemon = daemons.available(name)

@@ -185,6 +185,53 @@ def test_nothing_is_left_when_the_owner_is_ended(number: signal.Signals) -> None
     assert marked(mark) == []
 
 
+CARELESS = """
+import subprocess, sys
+# the first process of a PID namespace, which buries nobody but the one child that it waits for
+raise SystemExit(subprocess.Popen([sys.executable, "-c", sys.argv[1]]).wait(30))
+"""
+KILLER = """
+import signal, subprocess, time
+from librespot_guard.lab.sandbox import Sandbox
+class Enough(Exception): pass
+def enough(*_): raise Enough
+signal.signal(signal.SIGALRM, enough)
+with Sandbox() as box:
+    host = box.host("one")
+    stubborn = host.popen(["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"], stdout=subprocess.PIPE)
+    stubborn.popen.stdout.readline()
+    assert stubborn.stop(timeout=0.1) == -signal.SIGKILL
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        host.call(lambda: time.sleep(600))
+    except Enough:
+        pass
+    try:
+        host.run(["sleep", "600"], timeout=0.3)
+    except subprocess.TimeoutExpired:
+        print("ended", flush=True)
+"""
+
+
+def test_it_ends_where_nobody_buries_the_dead() -> None:
+    """In a container whose first process reaps no orphans, killed commands and interrupted functions do not keep a sandbox open."""
+    argv = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        sys.executable,
+        "-c",
+        CARELESS,
+        KILLER,
+    ]
+    env = {**os.environ, "PYTHONPATH": str(SOURCE.parent)}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
+
+
 def marked(mark: str) -> list[str]:
     """The command lines of living processes that carry a mark in their environment."""
     found = []

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from librespot_guard.lab.daemons import Daemon
     from librespot_guard.lab.telling import Record
 
-_NAMES = ("librespot-python", "librespot")
+# librespot_guard.lab.daemons.NAMES, which `--help` does not load
+_NAMES = (
+    "librespot-python",
+    "librespot",
+    "librespot-0.4.2",
+    "spotifyd",
+    "librespot-java",
+    "snapserver",
+    "go-librespot",
+    "librespot-java-api",
+)
 
 
 @click.command(
@@ -22,6 +32,7 @@ _NAMES = ("librespot-python", "librespot")
 Examples:
   librespot-guard demo                        with the daemon that is fastest to get
   librespot-guard demo --daemon librespot     with librespot, from the cache, the PATH, or built now
+  librespot-guard demo --daemon snapserver    with the librespot that snapserver starts
   librespot-guard demo --pause                step by step, for an audience
 
 \b
@@ -29,7 +40,7 @@ Exit status: 0 if everything that the story claims was really observed, 1 if som
 can't make throw-away namespaces or the daemon can't be had.
 """
 )
-@click.option("--daemon", "name", type=click.Choice(_NAMES), help="The real daemon to tell it with.")
+@click.option("--daemon", "name", type=click.Choice(_NAMES), help="The daemon to tell it with.")
 @click.option("--keep-going", is_flag=True, help="Go on when something was not observed.")
 @click.option("--pause", is_flag=True, help="Wait for Enter before each step.")
 @click.option("--full", is_flag=True, help="Show all that commands print, not only the first lines.")
@@ -65,7 +76,8 @@ def _daemon(name: str | None) -> "Daemon":
 
     if name is None:
         for candidate in daemons.NAMES:
-            if (found := daemons.available(candidate)) is not None:
+            found = daemons.available(candidate)
+            if found is not None and not found.standin:
                 return found
         name = daemons.NAMES[0]
     return daemons.obtain(name, common.note)
@@ -76,7 +88,7 @@ def _conclude(console: "Console", record: "Record") -> None:
     console.print()
     if record.true:
         console.print(
-            f"[bold green]All {held} claims of this story were observed[/], in {record.seconds:.0f} s, with {record.daemon} {record.version}. The sandbox is gone."
+            f"[bold green]All {held} claims of this story were observed[/], in {record.seconds:.0f} s, with {'a stand-in for ' if record.standin else ''}{record.daemon} {record.version}. The sandbox is gone."
         )
         console.print("Your own host: `librespot-guard scan`, then `librespot-guard audit`.")
     else:

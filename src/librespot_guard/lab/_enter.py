@@ -23,6 +23,9 @@ from librespot_guard.lab import _kernel
 T = TypeVar("T")
 
 _HANDED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+# tells the usher to kill its child. An usher that is killed itself leaves the child's body to PID 1 of the machine; where that
+# buries nobody (a container without an init), the sandbox could never end
+_KILL = signal.SIGRTMIN
 
 # write ends of the pipes whose closing ends a sandbox: no other process may keep them open
 lifelines: set[int] = set()
@@ -98,13 +101,13 @@ def split(doors: Doors, report: int | None = None) -> None:
     os.setpgid(0, 0)
     doors.enter()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, *_HANDED_ON})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, _KILL, *_HANDED_ON})
     child = fork()
     if child == 0:
         _kernel.die_with_parent(signal.SIGKILL)
         for number in _HANDED_ON:
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before - set(_HANDED_ON))
+        signal.pthread_sigmask(signal.SIG_SETMASK, before - {_KILL, *_HANDED_ON})
         if report is not None:
             os.write(report, f"in {os.getpid()}\n".encode())
         return
@@ -116,10 +119,10 @@ def split(doors: Doors, report: int | None = None) -> None:
 
 def _usher(child: int) -> None:
     while True:
-        number = signal.sigwait({signal.SIGCHLD, *_HANDED_ON})
+        number = signal.sigwait({signal.SIGCHLD, _KILL, *_HANDED_ON})
         if number != signal.SIGCHLD:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(child, number)
+                os.kill(child, signal.SIGKILL if number == _KILL else number)
             continue
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid == 0:
@@ -167,7 +170,7 @@ def call(doors: Doors, network: str | None, function: Callable[[], T]) -> T:
             answer = pipe.read()
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(usher, signal.SIGKILL)
+            os.kill(usher, _KILL)
         raise
     finally:
         _, status = os.waitpid(usher, 0)
@@ -213,6 +216,10 @@ class Process:
         """Wait for the end. Raises subprocess.TimeoutExpired."""
         return self.popen.wait(timeout)
 
+    def kill(self) -> None:
+        """End it by SIGKILL; nothing if it has ended."""
+        self.popen.send_signal(_KILL)
+
     def stop(self, timeout: float = 3.0) -> int:
         """End it by SIGTERM, after `timeout` seconds by SIGKILL; returns the exit status."""
         if self.popen.poll() is None:
@@ -220,7 +227,7 @@ class Process:
             try:
                 self.popen.wait(timeout)
             except subprocess.TimeoutExpired:
-                self.popen.kill()
+                self.kill()
         status = self.popen.wait()
         for stream in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
             if stream is not None:
@@ -303,7 +310,7 @@ def run(
     try:
         out, err = process.popen.communicate(input, timeout)
     except BaseException:
-        process.popen.kill()
+        process.kill()
         process.popen.communicate()
         raise
     return subprocess.CompletedProcess(list(argv), process.popen.returncode, out, err)

@@ -1,45 +1,32 @@
-"""Getting real daemons into the cache, by name and pinned version, each in one step that either is complete or leaves nothing.
+"""Getting real daemons into the cache, each in one step that either is complete or leaves nothing that counts.
 
-The recipes are those of the project's own measurements: librespot from crates.io takes one to two minutes of compiling,
-librespot-python from PyPI about 20 seconds and no compiler.
+The recipes themselves stand in `_daemon_rust`, `_daemon_java`, `_daemon_python` and `_daemon_debian`: name, pinned version, and what to run.
 """
 
 import contextlib
+import errno
+import fcntl
 import os
+import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from librespot_guard.errors import MachineError
 
 Progress = Callable[[str], None]
 
-LIBRESPOT = "0.8.0"
-LIBRESPOT_PYTHON = "0.0.10"
-_RUST_NEEDED = (1, 85)
 _LOG_LINES = 15
-
-# librespot-python is a library: this is the program around it, as its own documentation starts it
-SPEAKER = '''"""A Spotify Connect speaker without sound: python speaker.py NAME [PORT]."""
-
-import logging
-import sys
-import threading
-
-from librespot.zeroconf import ZeroconfServer
-
-logging.basicConfig(level=logging.INFO)
-builder = ZeroconfServer.Builder()
-builder.device_name = sys.argv[1]
-if len(sys.argv) > 2:
-    builder.set_listen_port(int(sys.argv[2]))
-server = builder.create()
-threading.Event().wait()
-'''
+_DAY = 86400
+# what the clients of the registries say when they can't reach them
+_UNREACHABLE = re.compile(
+    r"[Tt]emporary failure (in name resolution|resolving)|[Cc]ould not resolve|[Nn]ame or service not known|Unknown host|UnknownHost"
+    r"|Connection refused|Network is unreachable|[Cc]onnection timed out|Failed to establish a new connection|spurious network error"
+)
+_FULL = re.compile(r"No space left on device|os error 28|ENOSPC")
 
 
 class Unavailable(MachineError):  # noqa: N818 - it is an answer, not a fault
@@ -52,156 +39,127 @@ def cache() -> Path:
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "librespot-guard"
 
 
-def librespot(progress: Progress) -> Path:
-    """The `librespot` binary of the pinned version, built if it is not in the cache. Raises Unavailable."""
-    target = cache() / f"librespot-{LIBRESPOT}"
-    binary = target / "bin" / "librespot"
-    if binary.is_file():
-        return binary
-    path = os.pathsep.join([str(Path.home() / ".cargo" / "bin"), os.environ.get("PATH", os.defpath)])
-    tools = _toolchain(path)
-    path = os.pathsep.join([str(tools), path])
-    if shutil.which("cc", path=path) is None:
-        raise Unavailable("librespot needs a C linker and `cc` is not installed", hint="install the Debian package gcc")
-    progress(f"building librespot {LIBRESPOT} with cargo; this takes one to five minutes, once")
-    with _half_done(target) as folder, tempfile.TemporaryDirectory(prefix="librespot-guard-build-") as build:
-        argv = [
-            str(tools / "cargo"),
-            "install",
-            "--locked",
-            "librespot",
-            "--version",
-            LIBRESPOT,
-            "--no-default-features",
-        ]
-        argv += ["--features", "rustls-tls-webpki-roots,with-libmdns", "--profile", "dev", "--no-track"]
-        argv += ["--root", str(folder), "--target-dir", build]
-        env = {**os.environ, "PATH": path, "CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_PROFILE_DEV_STRIP": "symbols"}
-        _quietly(argv, "cargo could not build librespot", env=env)
-    return binary
+def install(
+    target: Path, files: Sequence[Path], fill: Callable[[Path], None], *, needs_mb: int, progress: Progress
+) -> None:
+    """Make `target` so that all of `files` (paths in it) are there, once, whoever else tries at the same time.
 
-
-def _toolchain(path: str) -> Path:
-    """The first folder of a PATH with a cargo and a rustc that is new enough. Raises Unavailable, saying what was found."""
-    seen = []
-    for folder in dict.fromkeys(Path(p) for p in path.split(os.pathsep) if p):
-        if not all(os.access(folder / tool, os.X_OK) for tool in ("cargo", "rustc")):
-            continue
-        # rustup's proxies are there without a toolchain behind them, too
-        argv = [str(folder / "rustc"), "--version"]
-        said = subprocess.run(argv, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL).stdout
-        version = [*said.split(), "", ""][1]
-        numbers = version.split("-")[0].split(".")
-        if len(numbers) >= 2 and all(n.isdigit() for n in numbers[:2]) and tuple(map(int, numbers[:2])) >= _RUST_NEEDED:
-            return folder
-        seen.append(f"`{folder / 'rustc'}` is {version or 'without a version'}")
-    if not seen:
-        raise Unavailable(
-            "librespot is written in Rust, and no `cargo` with a `rustc` is installed",
-            hint="install rustc and cargo 1.85 or newer",
-        )
-    raise Unavailable(
-        f"librespot {LIBRESPOT} needs rustc 1.85 or newer, and {', '.join(seen)}",
-        hint="on Debian 12 install rustc-web and cargo-web, or use rustup",
-    )
-
-
-def librespot_python(progress: Progress) -> tuple[Path, Path]:
-    """The interpreter and the program of librespot-python of the pinned version, installed if they are not in the cache.
-
+    `fill` gets an empty folder that takes the name of `target` when it returns. `needs_mb` is the disk space it needs meanwhile.
     Raises Unavailable.
     """
-    target = cache() / f"librespot-python-{LIBRESPOT_PYTHON}"
-    found = target / "bin" / "python", target / "speaker.py"
-    if all(f.is_file() for f in found):
-        return found
-    if target.exists():  # its interpreter is gone, e.g. after an upgrade of the system
-        shutil.rmtree(target)
-    progress(
-        f"installing librespot-python {LIBRESPOT_PYTHON} from PyPI into an environment of its own; this takes about 20 seconds, once"
-    )
-    with _half_done(target) as folder:
-        _make_environment(folder)
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
-        env = {
-            k: v
-            for k, v in os.environ.items()
-            if k not in ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX")
-        }
-        _quietly([*pip, f"librespot=={LIBRESPOT_PYTHON}"], "pip could not install librespot-python", env=env)
-        _quietly(
-            [str(folder / "bin" / "python"), "-c", "import librespot.zeroconf"],
-            "librespot-python can't be imported",
-            env=env,
-        )
-        (folder / "speaker.py").write_text(SPEAKER, encoding="utf-8")
-    return found
+    if _complete(files):
+        return
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with locked(target, f"installs {target.name}", progress):
+            if _complete(files):
+                return
+            if (
+                target.exists()
+            ):  # a part of it is gone: an interpreter after an upgrade of the system, a file somebody removed
+                shutil.rmtree(target)
+            _need_space(target.parent, needs_mb)
+            with half_done(target) as folder:
+                fill(folder)
+                _need_files(target, folder, files)
+    except OSError as error:
+        raise refused(target.parent, error) from None
 
 
-def _make_environment(folder: Path) -> None:
-    """A virtual environment made with the running interpreter, or with the system's where that one can't."""
-    # the interpreter behind a virtual environment lives longer than the environment
-    running = getattr(sys, "_base_executable", "") or sys.executable
-    tried = []
-    for python in dict.fromkeys(p for p in (running, "/usr/bin/python3") if p and Path(p).exists()):
-        shutil.rmtree(folder, ignore_errors=True)
-        done = subprocess.run(
-            [python, "-m", "venv", str(folder)], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+def _complete(files: Sequence[Path]) -> bool:
+    return all(f.is_file() for f in files)
+
+
+def _need_files(target: Path, folder: Path, files: Sequence[Path]) -> None:
+    missing = [str(f.relative_to(target)) for f in files if not (folder / f.relative_to(target)).is_file()]
+    if missing:
+        raise Unavailable(f"{target.name} was installed without {', '.join(missing)}", hint="is it the right version?")
+
+
+def refused(folder: Path, error: OSError) -> Unavailable:
+    """What a file system said, with what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Unavailable(
+            f"{folder}: the disk is full", hint="make room there, or name another folder in XDG_CACHE_HOME"
         )
-        if done.returncode == 0:
-            return
-        tried.append(f"{python}: {(done.stderr or done.stdout).strip().splitlines()[-1:] or ['no reason given']}")
-    raise Unavailable(
-        f"no virtual environment for librespot-python ({'; '.join(tried)})",
-        hint="install the Debian package python3-venv",
-    )
+    return Unavailable(f"{folder}: {error.strerror}", hint="name a folder you can write to in XDG_CACHE_HOME")
+
+
+def _need_space(folder: Path, megabytes: int) -> None:
+    free = shutil.disk_usage(folder).free // 1_000_000
+    if free < megabytes:
+        raise Unavailable(
+            f"{folder}: the disk is full: {free} MB free, and installing needs {megabytes} MB",
+            hint="make room there, or name another folder in XDG_CACHE_HOME",
+        )
 
 
 @contextlib.contextmanager
-def _half_done(target: Path) -> Iterator[Path]:
-    """A folder beside `target` that takes its name only when the block succeeds; another process may get there first."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        raise Unavailable(
-            f"{target.parent}: {error.strerror}", hint="name a folder you can write to in XDG_CACHE_HOME"
-        ) from None
+def locked(target: Path, does: str, progress: Progress) -> Iterator[None]:
+    """One process at a time for `target`. The kernel drops the lock with the process that holds it; the file stays. Raises OSError."""
+    with (target.parent / f".{target.name}.lock").open("w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress(f"waiting for another process that {does}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def half_done(target: Path) -> Iterator[Path]:
+    """A folder beside `target` that takes its name only when the block succeeds. Raises OSError."""
+    sweep(target.parent, f".{target.name}-*")
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         yield folder
-        try:
-            folder.chmod(0o755)
-            folder.rename(target)
-        except OSError:
-            if not target.is_dir():
-                raise
+        folder.chmod(0o755)
+        folder.rename(target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep(target: Path) -> None:
+def sweep(parent: Path, pattern: str) -> None:
     """Remove what an install left that was killed more than a day ago."""
-    for left in target.parent.glob(f".{target.name}-*"):
+    for left in parent.glob(pattern):
         with contextlib.suppress(OSError):
-            if left.stat().st_mtime < time.time() - 86400:
+            if left.is_dir() and left.stat().st_mtime < time.time() - _DAY:
                 shutil.rmtree(left)
 
 
-def _quietly(argv: Sequence[str], fault: str, *, env: dict[str, str]) -> None:
-    """Run a command; if it fails, raise Unavailable with the end of what it said."""
-    done = subprocess.run(
-        argv,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        errors="replace",
-        check=False,
-        env=env,
-    )
-    if done.returncode != 0:
-        said = "\n".join(done.stdout.strip().splitlines()[-_LOG_LINES:])
-        raise Unavailable(
-            f"{fault} (status {done.returncode}):\n{said}", hint="is there a connection to the package registry?"
+def quietly(argv: Sequence[str], fault: str, *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
+    """Run a command and return what it said; if it fails, raise Unavailable with the cause, if it is a known one, and the end of that."""
+    try:
+        done = subprocess.run(
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            check=False,
+            env=None if env is None else dict(env),
+            cwd=cwd,
         )
+    except OSError as error:
+        raise Unavailable(f"{fault}: `{argv[0]}`: {error.strerror}") from None
+    if done.returncode == 0:
+        return done.stdout
+    said = "\n".join(done.stdout.strip().splitlines()[-_LOG_LINES:])
+    if _FULL.search(done.stdout):
+        raise Unavailable(
+            f"{fault}: the disk is full (status {done.returncode}):\n{said}",
+            hint="make room in the cache folder and in the one for temporary files, or name others in XDG_CACHE_HOME and TMPDIR",
+        )
+    if _UNREACHABLE.search(done.stdout):
+        raise Unavailable(
+            f"{fault}: no connection to the package registry (status {done.returncode}):\n{said}",
+            hint="connect this machine to the network, or set the proxy that it needs, and try again",
+        )
+    raise Unavailable(f"{fault} (status {done.returncode}):\n{said}", hint="its messages above say why")
+
+
+def python_free_environment() -> dict[str, str]:
+    """This process's environment without what would lead another Python astray."""
+    alien = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "VIRTUAL_ENV")
+    return {k: v for k, v in os.environ.items() if k not in alien}

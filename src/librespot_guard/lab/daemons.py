@@ -1,72 +1,111 @@
 """Real daemons of the family: obtained once, by name and pinned version, and started in a host of a sandbox.
 
 `python -m librespot_guard.lab.daemons obtain all|NAME…` fetches them ahead of time; it exits with 3 where one can't be had, and the
-last line on stderr says why.
+last lines on stderr say which and why. `… list` says what each name stands for.
 
-A daemon starts with an empty cache folder (stored credentials that can't log in would end it), needs no Spotify account and no
+A daemon starts with an empty folder (stored credentials that can't log in would end it), needs no Spotify account and no
 internet, but needs a route for 224.0.0.0/4 and a host name that resolves (`Host.multicast`, `Sandbox(names=…)`).
+
+Two programs can't be had from any package registry: go-librespot, and librespot-java with its API. For them there is a *stand-in*
+(`standin_go`, `standin_java`), and `Daemon.standin` says so; the program itself is used whenever one is on the PATH or named by
+LIBRESPOT_GUARD_GO_LIBRESPOT or LIBRESPOT_GUARD_LIBRESPOT_JAVA_API.
 """
 
 import argparse
-import contextlib
 import itertools
 import os
-import re
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
 from librespot_guard.errors import MachineError
-from librespot_guard.lab import _install
+from librespot_guard.lab import _daemon_debian, _daemon_java, _daemon_python, _daemon_rust, _daemon_standin, _silence
 from librespot_guard.lab._enter import Process
 from librespot_guard.lab._install import Progress, Unavailable
+from librespot_guard.lab._listening import family_of, listening_ports
+from librespot_guard.lab._recipe import Given, Recipe, Start, python_path
 from librespot_guard.lab.sandbox import Host
 
-NAMES = ("librespot-python", "librespot")  # the fastest to obtain first
+# the fastest to obtain first
+_RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for module in (_daemon_python, _daemon_rust, _daemon_java, _daemon_debian, _daemon_standin)
+    for recipe in module.RECIPES
+}
+NAMES = tuple(_RECIPES)
 _numbers = itertools.count(1)
 
-__all__ = ["NAMES", "Daemon", "Running", "Unavailable", "available", "main", "obtain"]
+__all__ = ["NAMES", "Daemon", "Running", "Unavailable", "available", "listening_ports", "main", "obtain"]
 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """A member of the family that can be started. `name` is its flavour, `files` what its command line is made of."""
+    """A member of the family that can be started. `name` is one of NAMES, `files` what its command line is made of.
+
+    `standin` tells that it is a stand-in and not the program itself; `found` that it is the machine's and not ours.
+    """
 
     name: str
     version: str
     files: tuple[Path, ...]
+    standin: bool = False
+    found: bool = False
 
-    def command(self, *, title: str, port: int | None, cache: str) -> list[str]:
-        """The command line: announced as `title`, on a pinned or (None) random port."""
-        files = [str(f) for f in self.files]
-        if self.name == "librespot-python":
-            return [*files, title, *([str(port)] if port else [])]
-        pinned = ["--zeroconf-port", str(port)] if port else []
-        return [*files, "-n", title, "-B", "pipe", "-d", "/dev/null", "-c", cache, "-v", *pinned]
+    @property
+    def flavour(self) -> str:
+        """What it is in the catalogue."""
+        return _RECIPES[self.name].flavour
+
+    @property
+    def title(self) -> str:
+        """How to speak of it."""
+        named = " ".join(filter(None, [self.flavour, self.version]))
+        return f"a stand-in for {named}" if self.standin else named
+
+    def launch(self, *, title: str, port: int | None, folder: str, options: Mapping[str, str] | None = None) -> Start:
+        """What to run: announced as `title`, on a pinned or (None) random port; see `start` for the options."""
+        recipe = _RECIPES[self.name]
+        given = Given(self.files, title, port, folder, options or {})
+        return recipe.start_found(given) if self.found and recipe.start_found else recipe.start(given)
 
     def start(
-        self, host: Host, *, name: str = "living-room", port: int | None = None, timeout: float = 15.0
+        self,
+        host: Host,
+        *,
+        name: str = "living-room",
+        port: int | None = None,
+        options: Mapping[str, str] | None = None,
+        logins_wait: bool = False,
+        timeout: float = 15.0,
     ) -> "Running":
-        """Start it in a host with an empty cache folder and wait until it listens.
+        """Start it in a host with an empty folder and wait until its Spotify Connect listener is there.
 
+        `options` are the program's own settings by its own names, e.g. {"server.address": "0.0.0.0"} for go-librespot; "" is a switch.
+        Without internet a login fails at once; with `logins_wait` those of librespot-java and librespot-python stay under way.
         Raises MachineError with the end of its log when it ends, or does not listen in time.
         """
         folder = f"/run/librespot-guard/daemon-{next(_numbers)}"
-        host.sandbox.call(lambda: Path(folder).mkdir(mode=0o700))
+        start = self.launch(title=name, port=port, folder=folder, options=options)
+        if logins_wait and not start.helper:
+            argv = (sys.executable, "-m", _silence.__name__, *map(str, _silence.PORTS))
+            start = replace(start, names={**start.names, _silence.NAME: "127.0.0.1"}, helper=argv)
+        host.sandbox.call(lambda: _furnish(folder, start))
+        helper = _help(host, start, folder)
         log = tempfile.TemporaryFile("w+b", buffering=0)  # noqa: SIM115 - Running closes it
         try:
-            argv = self.command(title=name, port=port, cache=folder)
-            process = host.popen(argv, cwd=folder, env={"HOME": folder}, stdout=log, stderr=subprocess.STDOUT)
+            env = {"HOME": folder, **start.env}
+            process = host.popen(start.argv, cwd=folder, env=env, stdout=log, stderr=subprocess.STDOUT)
         except BaseException:
             log.close()
+            if helper is not None:
+                helper.stop()
             raise
-        running = Running(self, host, process, log)
+        running = Running(self, host, process, log, folder, start, helper)
         try:
             running.await_listener(timeout)
         except BaseException:
@@ -75,14 +114,39 @@ class Daemon:
         return running
 
 
+def _furnish(folder: str, start: Start) -> None:
+    """Inside the sandbox: the daemon's folder with its files, and the names it must find."""
+    Path(folder).mkdir(mode=0o700)
+    for name, text in start.files.items():
+        Path(folder, name).write_text(text, encoding="utf-8")
+    with Path("/etc/hosts").open("a", encoding="ascii") as hosts:
+        hosts.writelines(f"{address} {name}\n" for name, address in start.names.items())
+
+
+def _help(host: Host, start: Start, folder: str) -> Process | None:
+    """Start what must run beside it, and wait until that is ready. Raises MachineError."""
+    if not start.helper:
+        return None
+    env = {**start.env, "PYTHONPATH": python_path()}
+    helper = host.popen(start.helper, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said = helper.popen.stdout.readline() if helper.popen.stdout else ""
+    if said.strip() != "ready":
+        helper.stop()
+        raise MachineError(f"what {start.argv[0]} needs beside it did not start: {said.strip()}")
+    return helper
+
+
 @dataclass(slots=True)
 class Running:
-    """A daemon that runs. `port` is its Spotify Connect port (TCP)."""
+    """A daemon that runs. `port` is its Spotify Connect port (TCP), `folder` its working directory in the sandbox."""
 
     daemon: Daemon
     host: Host
     process: Process
     _log: IO[bytes]
+    folder: str
+    _start: Start
+    _helper: Process | None = None
     port: int = 0
     _text: str = field(default="", repr=False)
 
@@ -109,14 +173,22 @@ class Running:
         except subprocess.TimeoutExpired:
             return None
 
-    def await_listener(self, timeout: float) -> None:
-        """Wait until it listens on TCP, and learn the port. Raises MachineError."""
-        deadline = time.monotonic() + timeout
+    def ports(self) -> set[int]:
+        """The TCP ports on which it and its children listen now."""
         pid = self.pid
+        return self.host.call(lambda: {port for one in family_of(pid) for port in listening_ports(one)})
+
+    def connect_ports(self) -> set[int]:
+        """Those of them that are Spotify Connect: one, or none while it is not there."""
+        return self.ports() - self._start.others
+
+    def await_listener(self, timeout: float) -> None:
+        """Wait until its Spotify Connect listener is there, and learn the port. Raises MachineError."""
+        deadline = time.monotonic() + timeout
         while True:
-            ports = self.host.call(lambda: listening_ports(pid))
-            if ports:
-                self.port = min(ports)
+            ports = self.ports()
+            if ports - self._start.others and ports >= self._start.awaited:
+                self.port = min(ports - self._start.others)
                 return
             status = self.process.poll()
             if status is not None or time.monotonic() > deadline:
@@ -131,6 +203,8 @@ class Running:
     def stop(self) -> int:
         """End it; returns its exit status, negative for a signal."""
         status = self.process.stop()
+        if self._helper is not None:
+            self._helper.stop()
         self.log()
         self._log.close()
         return status
@@ -142,87 +216,79 @@ class Running:
         self.stop()
 
 
-def listening_ports(pid: int) -> set[int]:
-    """The TCP ports on which a process listens, by /proc of the calling process's namespaces; empty if it is gone."""
-    inodes = set()
-    with contextlib.suppress(OSError):
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                if match := re.fullmatch(r"socket:\[(\d+)\]", str(entry.readlink())):
-                    inodes.add(match[1])
-    ports = set()
-    for table in ("tcp", "tcp6"):
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{pid}/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
-                columns = line.split()
-                if columns[3] == "0A" and columns[9] in inodes:
-                    ports.add(int(columns[1].rpartition(":")[2], 16))
-    return ports
-
-
-def _python(progress: Progress) -> Daemon:
-    return Daemon("librespot-python", _install.LIBRESPOT_PYTHON, _install.librespot_python(progress))
-
-
-def _rust(progress: Progress) -> Daemon:
-    return Daemon("librespot", _install.LIBRESPOT, (_install.librespot(progress),))
-
-
-_OBTAIN: dict[str, Callable[[Progress], Daemon]] = {"librespot-python": _python, "librespot": _rust}
+def _recipe(name: str) -> Recipe:
+    if name not in _RECIPES:
+        raise Unavailable(f"no recipe for a daemon called `{name}`", hint=f"there is one for {', '.join(NAMES)}")
+    return _RECIPES[name]
 
 
 def obtain(name: str, progress: Progress = lambda _line: None) -> Daemon:
-    """A daemon by name: from the cache, from the PATH, or installed now (`progress` gets one line). Raises Unavailable."""
-    if name not in _OBTAIN:
-        raise Unavailable(f"no recipe for a daemon called `{name}`", hint=f"there is one for {', '.join(NAMES)}")
-    return available(name) or _OBTAIN[name](progress)
+    """A daemon by name: from the cache, from the PATH, or installed now (`progress` gets a line). Raises Unavailable."""
+    recipe = _recipe(name)
+    return available(name) or Daemon(name, recipe.version, recipe.install(progress), recipe.standin)
 
 
 def available(name: str) -> Daemon | None:
-    """The daemon if it can be started at once: from the cache, or a `librespot` on the PATH."""
+    """The daemon if it can be started at once: from the cache or from the PATH. Raises Unavailable for an unknown name.
 
-    def nothing(_line: str) -> None:
-        raise Unavailable("not in the cache")
-
-    cached = {
-        "librespot-python": _install.cache() / f"librespot-python-{_install.LIBRESPOT_PYTHON}" / "speaker.py",
-        "librespot": _install.cache() / f"librespot-{_install.LIBRESPOT}" / "bin" / "librespot",
-    }.get(name)
-    if cached is not None and cached.is_file():
-        with contextlib.suppress(Unavailable):
-            return _OBTAIN[name](nothing)
-    on_path = shutil.which(name) if name == "librespot" else None
-    if on_path is None:
-        return None
-    said = subprocess.run(
-        [on_path, "--version"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=10
-    ).stdout
-    match = re.match(r"librespot (\d\S*)", said)
-    return Daemon(name, match[1], (Path(on_path),)) if match else None
+    The program itself wins over a stand-in for it.
+    """
+    recipe = _recipe(name)
+    if not recipe.standin and (files := recipe.cached()) is not None:
+        return Daemon(name, recipe.version, files)
+    found = recipe.found()
+    if found is not None:
+        return Daemon(name, found.version, found.files, found=True)
+    files = recipe.cached()
+    return None if files is None else Daemon(name, recipe.version, files, recipe.standin)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """`obtain all|NAME…`: fetch daemons ahead of time. Returns 0, or 3 with the reason in the last line on stderr."""
+    """`obtain all|NAME…`: fetch daemons ahead of time; `list`: name them. Returns 0, or 3 with the reasons in the last lines on stderr."""
     parser = argparse.ArgumentParser(
         prog="python -m librespot_guard.lab.daemons", description="Fetch real daemons for tests and the demo."
     )
     commands = parser.add_subparsers(dest="command", required=True)
     fetch = commands.add_parser("obtain", help="fetch daemons into the cache")
     fetch.add_argument("names", nargs="+", choices=[*NAMES, "all"], metavar="NAME", help=f"{', '.join(NAMES)} or all")
-    names = parser.parse_args(argv).names
-    status = 0
-    for name in NAMES if "all" in names else names:
-        try:
-            daemon = obtain(name, lambda line: print(f"> {line}", file=sys.stderr, flush=True))
-        except Unavailable as error:
-            reason = f"{error}; {error.hint}" if error.hint else str(error)
-            first, _, rest = reason.partition("\n")
-            # the last line is the reason on its own: scripts show it
-            print(f"{rest}\n{first}" if rest else first, file=sys.stderr)
-            status = error.status
-        else:
-            print(f"{daemon.name} {daemon.version}: {daemon.files[0]}")
-    return status
+    commands.add_parser("list", help="say what each name stands for, and where it is")
+    given = parser.parse_args(argv)
+    if given.command == "list":
+        for name in NAMES:
+            print(_listed(name))
+        return 0
+    refused: dict[str, Unavailable] = {}
+
+    def progress(line: str) -> None:
+        print(f"> {line}", file=sys.stderr, flush=True)
+
+    names = NAMES if "all" in given.names else tuple(dict.fromkeys(given.names))
+    try:
+        with _daemon_rust.shared(progress):
+            for name in names:
+                try:
+                    daemon = obtain(name, progress)
+                except Unavailable as error:
+                    refused[name] = error
+                else:
+                    print(f"{daemon.name}: {daemon.title}: {daemon.files[-1]}", flush=True)
+    except Unavailable as error:
+        refused |= dict.fromkeys((n for n in names if n not in refused), error)
+    for reason in refused.values():
+        if details := str(reason).partition("\n")[2]:
+            print(details, file=sys.stderr)
+    # at the very end one line each: scripts read them
+    for name, reason in refused.items():
+        first = str(reason).partition("\n")[0].rstrip(":")
+        print(f"not obtained: {name}: {first}{f'; {reason.hint}' if reason.hint else ''}", file=sys.stderr)
+    return Unavailable.status if refused else 0
+
+
+def _listed(name: str) -> str:
+    recipe, daemon = _RECIPES[name], available(name)
+    if daemon is None:
+        return f"{name}: {recipe.flavour} {recipe.version}, not here yet"
+    return f"{name}: {daemon.title}, {daemon.files[-1]}"
 
 
 if __name__ == "__main__":

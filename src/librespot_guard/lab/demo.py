@@ -15,7 +15,7 @@ __all__ = ["Narrator", "Record", "tell"]
 
 def tell(daemon: Daemon, narrator: Narrator, *, keep_going: bool = False) -> Record:
     """Tell the story. Raises MachineError where the stage can't be built or the daemon does not start."""
-    record = Record(daemon.name, daemon.version)
+    record = Record(daemon.name, daemon.version, daemon.standin)
     begun = time.monotonic()
     with stage() as built:
         story = Story(daemon, built, narrator, record, keep_going)

@@ -82,7 +82,7 @@ class Seen:
 
 def ask(host: Host, address: str, port: int) -> Seen:
     """`getInfo` from a host."""
-    return _seen(host, lambda: stranger.get_info(address, port, timeout=_PATIENCE))
+    return seen(host, lambda: stranger.get_info(address, port, timeout=_PATIENCE))
 
 
 def take_over(host: Host, address: str, port: int, user: str) -> Seen:
@@ -92,7 +92,7 @@ def take_over(host: Host, address: str, port: int, user: str) -> Seen:
         answer = stranger.add_user(address, port, user, timeout=5.0)
         return answer.status, answer.json().get("status") if answer.body else None
 
-    return _seen(host, request)
+    return seen(host, request)
 
 
 def connects(host: Host, address: str, port: int) -> Seen:
@@ -103,7 +103,7 @@ def connects(host: Host, address: str, port: int) -> Seen:
         with socket.create_connection((address, port), _PATIENCE):
             return True
 
-    return _seen(host, request)
+    return seen(host, request)
 
 
 def look_around(host: Host, *, timeout: float = 4.0) -> Seen:
@@ -115,10 +115,12 @@ def look_around(host: Host, *, timeout: float = 4.0) -> Seen:
                 return found
         raise TimeoutError("no answer")
 
-    return _seen(host, request)
+    return seen(host, request)
 
 
-def _seen(host: Host, request: Callable[[], Any]) -> Seen:
+def seen(host: Host, request: Callable[[], Any]) -> Seen:
+    """What somebody gets by a request that is made from a host."""
+
     def attempt() -> Seen:
         try:
             return Seen(request())

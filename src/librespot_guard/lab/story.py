@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from librespot_guard.lab import plot
 from librespot_guard.lab import stage as on
 from librespot_guard.lab.daemons import Daemon, Running
 from librespot_guard.lab.stage import Stage
@@ -51,13 +52,14 @@ class Story:
     def found(self) -> None:
         """`scan`, `audit` and `reach` on the speaker as it comes."""
         d = self.daemon
+        what = f"{d.title}, which no package registry has" if d.standin else f"{d.title}, the real program"
         self.say(
-            f"A speaker runs {d.name} {d.version}, the real program, as it comes: no port given. It has two networks: eth0 is home, eth1 is for guests."
+            f"A speaker runs {what}, as it comes: no port given. It has two networks: eth0 is home, eth1 is for guests."
         )
-        self.running = d.start(self.stage.speaker, name=NAME)
+        self.running = self.start()
         self.guard("scan", lines=20)
         scan = self.data("scan")
-        services = [s for s in scan.get("services", []) if s["flavour"] == d.name and s["name"] == NAME]
+        services = [s for s in scan.get("services", []) if s["flavour"] == plot.speaks(d) and s["name"] == NAME]
         ports = {one["port"] for s in services for one in s["listeners"] if one["surface"] == "connect"}
         self.claim(
             f"`scan` found {NAME}, its kind, and its port, which was drawn at random", ports == {self.running.port}
@@ -72,7 +74,7 @@ class Story:
         """The stranger finds it, reads it, and hands it a made-up login."""
         running = self.alive()
         victim = "alice"
-        if self.daemon.name == "librespot-python":
+        if plot.logins_last(self.daemon):
             self.say(
                 f"The phone at home connects as {victim} (the daemon has no internet here, so the login stays under way)."
             )
@@ -81,11 +83,16 @@ class Story:
         self.say("The stranger asks the network for speakers, and the speaker for its name. Neither needs a password.")
         found = on.look_around(self.stage.stranger)
         self.sent("stranger", "mDNS query: _spotify-connect._tcp.local", found)
-        self.claim("the stranger finds the speaker", found.got is not None and found.got.port == running.port)
+        if found.got is None and self.daemon.name in plot.ONE_NETWORK:
+            self.say(
+                "This version answers mDNS on one network only, and that is not the guests'. Its port is open to them all the same."
+            )
+        else:
+            self.claim("the stranger finds the speaker", found.got is not None and found.got.port == running.port)
         seen = on.ask(self.stage.stranger, on.GUEST4, running.port)
         self.sent("stranger", f"GET http://{on.GUEST4}:{running.port}/?action=getInfo", seen)
         self.claim(f"the stranger reads its name: {NAME}", seen.got is not None and seen.got.get("remoteName") == NAME)
-        if self.daemon.name == "librespot-python":
+        if plot.logins_last(self.daemon):
             self.claim(
                 f"the stranger reads who is logged in: {victim}",
                 seen.got is not None and seen.got.get("activeUser") == victim,
@@ -101,33 +108,17 @@ class Story:
         )
         done = on.take_over(self.stage.stranger, on.GUEST4, running.port, "mallory")
         self.sent("stranger", f"POST http://{on.GUEST4}:{running.port}/ action=addUser userName=mallory", done)
-        self.claim("the daemon accepted it (status 101) without any authentication", done.got == (200, 101))
-        self.before["stranger, IPv4"] = self.consequence(running, victim)
-
-    def consequence(self, running: Running, victim: str) -> str:
-        """What that login did; returns it in a few words."""
-        if self.daemon.name == "librespot-python":
-            after = on.ask(self.stage.stranger, on.GUEST4, running.port)
-            self.sent("stranger", f"GET http://{on.GUEST4}:{running.port}/?action=getInfo", after)
-            self.claim(
-                f"the session of {victim} is dropped and replaced: the speaker now belongs to mallory",
-                after.got is not None and after.got.get("activeUser") == "mallory",
-            )
-            return "reads name and account, takes the speaker over"
-        status = running.wait(15)
-        last = (running.log().strip().splitlines() or [""])[-1]
-        self.narrator.command("speaker", f"the end of the log of {self.daemon.name}", last, 0)
-        self.claim(
-            f"the daemon has ended (exit status {status}): one request from a stranger, and the music is over",
-            status == 1,
-        )
-        return "reads its name, ends the daemon"
+        if self.daemon.flavour == "go-librespot":
+            self.claim("it was taken as far as the login, which fails without internet", done.got == (403, None))
+        else:
+            self.claim("the daemon accepted it (status 101) without any authentication", done.got == (200, 101))
+        self.before["stranger, IPv4"] = plot.consequence(self, running, victim)
 
     def planned(self) -> None:
         """A fixed port, `init`, an edit, `check` and `plan`."""
         self.end()
         self.say(f"The daemon is started again, on a fixed port ({PORT}), so that rules can hold over a restart.")
-        self.running = self.daemon.start(self.stage.speaker, name=NAME, port=PORT)
+        self.running = self.start(PORT)
         done = self.guard("init", "-o", "draft.yaml", quiet=True)
         self.claim("`init` wrote a policy from what it found", done == 0)
         draft = self.stage.read("draft.yaml") if done == 0 else ""
@@ -237,6 +228,13 @@ class Story:
         self.guard("history")
 
     # ---- helpers --------------------------------------------------------------------------------------------------------
+
+    def start(self, port: int | None = None) -> Running:
+        """Start the daemon of the story."""
+        d = self.daemon
+        return d.start(
+            self.stage.speaker, name=NAME, port=port, options=plot.options(d), logins_wait=plot.logins_last(d)
+        )
 
     def say(self, text: str) -> None:
         """Narrate."""

@@ -38,7 +38,8 @@ class Answer:
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object. Raises ValueError if it is none."""
-        document = json.loads(self.body)
+        # librespot-java writes a second answer behind the first when the login fails at once
+        document, _ = json.JSONDecoder().raw_decode(self.body.decode("utf-8", "replace"))
         if not isinstance(document, dict):
             raise ValueError("the answer is no JSON object")  # noqa: TRY004 - what the peer sent, not what a caller passed
         return document
@@ -72,6 +73,11 @@ def add_user(address: str, port: int, user: str, *, info: dict[str, Any] | None 
         "version": "2.7.1",
     }
     return _ask(address, port, "POST", "/", urlencode(form).encode(), timeout)
+
+
+def rename(address: str, port: int, name: str, *, timeout: float = 5.0) -> Answer:
+    """Change the announced name by the API of go-librespot, which asks nobody who he is. Raises OSError, ValueError."""
+    return _ask(address, port, "POST", "/set_device_name", json.dumps({"name": name}).encode(), timeout)
 
 
 def inner_blob(user: str, device_id: str, login: bytes, *, kind: int = 1) -> bytes:
@@ -149,7 +155,18 @@ def _ask(address: str, port: int, method: str, path: str, body: bytes, timeout: 
 def _complete(data: bytes) -> bool:
     head, end, body = data.partition(b"\r\n\r\n")
     length = _length(head) if end else None
-    return length is not None and len(body) >= length
+    if length is not None:
+        return len(body) >= length
+    # librespot-java does not say how long its answer is, and keeps the connection while a login is under way
+    return body.endswith(b"}") and _is_json(body)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except ValueError:
+        return False
+    return True
 
 
 def _length(head: bytes) -> int | None:

@@ -34,6 +34,7 @@ class Record:
 
     daemon: str
     version: str
+    standin: bool = False
     claims: list[dict[str, Any]] = field(default_factory=list)
     commands: list[dict[str, Any]] = field(default_factory=list)
     complete: bool = False
@@ -49,6 +50,7 @@ class Record:
         return {
             "daemon": self.daemon,
             "version": self.version,
+            "standin": self.standin,
             "complete": self.complete,
             "observed": self.true,
             "seconds": round(self.seconds, 2),
