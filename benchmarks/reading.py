@@ -15,27 +15,27 @@ import sys
 import tempfile
 from pathlib import Path
 
-_OURS = "from librespot_guard import collect, firewall; firewall.decode(collect.read_nft(texts=False), byteorder={order!r})"
+_OURS = (
+    "from librespot_guard import collect, firewall; firewall.decode(collect.read_nft(texts=False), byteorder={order!r})"
+)
 _THEIRS = "import json, subprocess; json.loads(subprocess.run(['nft', '-j', 'list', 'ruleset'], capture_output=True, check=True).stdout)"
 
 
 def ruleset(rules: int, elements: int) -> list[str]:
     """The ruleset in pieces that an ordinary user's netlink buffer holds: rules as of a large host, an interval set without neighbours."""
-    out = [
-        "table inet big { set wide { type ipv4_addr; flags interval; }\n"
-        "chain c { type filter hook input priority 0; policy drop; }\n}"
-    ]
+    chain = "chain c { type filter hook input priority 0; policy drop; }"
+    out = [f"table inet big {{ set wide {{ type ipv4_addr; flags interval; }}\n{chain}\n}}"]
     for first in range(0, elements, 1000):
         some = (f"{10 + (n >> 16)}.{n >> 8 & 255}.{n & 255}.0/25" for n in range(first, min(first + 1000, elements)))
         out.append(f"add element inet big wide {{ {', '.join(some)} }}")
-    for first in range(0, rules, 200):
-        out.append(
-            "\n".join(
-                f"add rule inet big c ip saddr 192.168.{n >> 8 & 255}.{n & 255} tcp dport {1024 + n * 7919 % 60000} "
-                f"{'accept' if n % 3 else 'counter drop'}"
-                for n in range(first, min(first + 200, rules))
-            )
+    out += [
+        "\n".join(
+            f"add rule inet big c ip saddr 192.168.{n >> 8 & 255}.{n & 255} tcp dport {1024 + n * 7919 % 60000} "
+            f"{'accept' if n % 3 else 'counter drop'}"
+            for n in range(first, min(first + 200, rules))
         )
+        for first in range(0, rules, 200)
+    ]
     return out
 
 
