@@ -3,14 +3,17 @@
 Where the listing leaves nothing out, both readings give the same answers; where it does, its answer is a bound around the truth.
 """
 
+import json
 from collections.abc import Iterator
 from random import Random
 
 import pytest
+from reach.test_kernel import QUESTIONS, SEED
 
 from interpreter_corpus import CASES, IPTABLES
 from librespot_guard import collect
 from librespot_guard.firewall import Ruleset, decode, read_listings
+from librespot_guard.firewall.agreement import differences, misleading
 from librespot_guard.lab.sandbox import Host, Sandbox
 from librespot_guard.reach.engine import Engine
 from librespot_guard.reach.interpreter import trace
@@ -18,7 +21,6 @@ from librespot_guard.reach.routing import number
 from librespot_guard.reach.world import World
 from librespot_guard.snapshot import FilterText, Namespace
 from reach.grammar import Grammar
-from reach.test_kernel import QUESTIONS, SEED
 
 pytestmark = pytest.mark.kernel
 # cases whose listing by nft 1.0.6 leaves out what decides: their answers are bounds
@@ -131,3 +133,42 @@ def test_iptables(host: Host, case: object) -> None:
         truth = trace(kernel, packet).verdict
         assert trace(alone, packet).verdict == truth, packet
         assert trace(beside, packet).verdict in (truth, "undecided"), packet
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("prefix", ""),
+        ("jump and return", ""),
+        ("reject", "IPv4 only"),
+        ("reject with guards", "IPv6 only"),
+        ("dormant", "dormant"),
+        ("ingress", "eth0"),
+    ],
+)
+def test_agreement_on_a_live_host(host: Host, name: str, said: str) -> None:
+    """What nft prints here is held against the kernel's messages: the same rules, and where its words tell less, which."""
+    (case,) = [c for c in CASES if c.name == name]
+    namespace = load(host, case.rules)
+    assert namespace is not None
+    (listing,) = namespace.texts
+    ruleset = bytecode(namespace).ruleset
+    found = misleading(ruleset, listing.text)
+
+    assert differences(ruleset, listing.text) == ()
+    assert any(said in m.truth for m in found) if said else found == ()
+
+
+def test_a_rule_that_the_listing_lacks(host: Host) -> None:
+    """A listing with one rule less makes every answer on that host a bound, and names both texts."""
+    namespace = load(
+        host, "table inet t { chain c { type filter hook input priority 0; policy drop; tcp dport 22 accept; }; }"
+    )
+    assert namespace is not None
+    (listing,) = namespace.texts
+    document = json.loads(listing.text)
+    document["nftables"] = [item for item in document["nftables"] if "rule" not in item]
+    doubts = differences(bytecode(namespace).ruleset, json.dumps(document))
+    assert len(doubts) == 1
+    assert "cmp eq reg" in doubts[0]
+    assert "`nothing` in `nft -j`" in doubts[0]

@@ -1,13 +1,24 @@
 """All checks, by id."""
 
-from librespot_guard.audit.checks import api, exposure, families, filter, paths, process, settings, structure, takeover  # noqa: A004 - a room of checks
+from librespot_guard.audit.checks import (  # a room of checks
+    api,
+    exposure,
+    families,
+    filter,  # noqa: A004
+    listing,
+    paths,
+    process,
+    settings,
+    structure,
+    takeover,
+)
 from librespot_guard.audit.model import Check
 
 CHECKS: tuple[Check, ...] = tuple(
     sorted(
         (
             check
-            for module in (exposure, families, api, settings, takeover, process, filter, structure, paths)
+            for module in (exposure, families, api, settings, takeover, process, filter, structure, paths, listing)
             for check in module.CHECKS
         ),
         key=lambda c: c.id,
