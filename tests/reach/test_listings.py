@@ -12,6 +12,7 @@ from reach.test_kernel import QUESTIONS, SEED
 
 from interpreter_corpus import CASES, IPTABLES
 from librespot_guard import collect
+from librespot_guard.errors import InputError
 from librespot_guard.firewall import Ruleset, decode, read_listings
 from librespot_guard.firewall.agreement import differences, misleading
 from librespot_guard.lab.sandbox import Host, Sandbox
@@ -172,3 +173,31 @@ def test_a_rule_that_the_listing_lacks(host: Host) -> None:
     assert len(doubts) == 1
     assert "cmp eq reg" in doubts[0]
     assert "`nothing` in `nft -j`" in doubts[0]
+
+
+@pytest.mark.parametrize("kind", ["nft-json", "iptables-save"])
+def test_mutations_of_real_listings(host: Host, kind: str) -> None:
+    """Real listings with bytes changed, cut out and doubled are read, or refused with a sentence."""
+    random = Random(f"mutations/{SEED}/{kind}")
+    case = IPTABLES[0]
+    namespace = load(
+        host,
+        Grammar(random).text() if kind == "nft-json" else case.rules,
+        *(() if kind == "nft-json" else case.iptables),
+    )
+    assert namespace is not None
+    command = ["nft", "-j", "list", "ruleset"] if kind == "nft-json" else ["iptables-nft-save"]
+    text = host.run(command).stdout
+    refused = 0
+    for _ in range(600):
+        low = random.randrange(len(text))
+        high = min(len(text), low + random.randrange(12))
+        middle = random.choice(
+            ["", text[low:high] * 2, random.choice('{}[]",:!-0\\\n*'), str(random.randrange(-1, 1 << 33))]
+        )
+        try:
+            read_listings([FilterText(kind, "mutated", text[:low] + middle + text[high:])], interfaces={})
+        except InputError as error:
+            refused += 1
+            assert str(error).startswith("mutated")  # noqa: PT017 - the refusal is what is judged
+    assert 0 < refused < 600
