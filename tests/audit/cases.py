@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from audit.case import OPEN, SAFE, clean, has, speaker
 from audit.cases_family import FAMILY
+from audit.cases_listing import CASES as LISTING
 from audit.cases_paths import PATHS
 from audit.cases_structure import CASES as STRUCTURE
 from audit.hosts import (
@@ -360,4 +361,5 @@ CASES = (
     *STRUCTURE,
     *FAMILY,
     *PATHS,
+    *LISTING,
 )

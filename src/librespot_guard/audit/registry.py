@@ -5,6 +5,7 @@ from librespot_guard.audit.checks import (
     exposure,
     families,
     family,
+    listing,
     packet_filter,
     paths,
     process,
@@ -29,6 +30,7 @@ CHECKS: tuple[Check, ...] = tuple(
                 packet_filter,
                 structure,
                 paths,
+                listing,
             )
             for check in module.CHECKS
         ),

@@ -24,8 +24,7 @@ Examples:
 IMPORT_EPILOG = """\b
 Examples:
   nft -j list ruleset | librespot-guard snapshot import -o s.json --nft-json - --address eth0=192.168.10.2/24
-  librespot-guard snapshot import -o s.json --iptables-save rules.v4 --ip6tables-save rules.v6 \\
-      --routes routes.json --sysctl net.ipv4.ip_forward=1
+  librespot-guard snapshot import -o s.json --iptables-save rules.v4 --routes routes.json
   librespot-guard reach --snapshot s.json --to tcp/3678
 
 \b

@@ -10,14 +10,14 @@ from librespot_guard.collect.ipset import read_ipsets
 from librespot_guard.collect.legacy import read_legacy
 from librespot_guard.collect.links import read_addresses, read_groups, read_links, read_neighbours
 from librespot_guard.collect.netlink import NETLINK_ROUTE, Netlink
-from librespot_guard.collect.nft import read_nft
+from librespot_guard.collect.nft import read_listing, read_nft
 from librespot_guard.collect.otherfilters import read_other_filters
 from librespot_guard.collect.owners import read_cgroups, read_owners
 from librespot_guard.collect.routes import read_routes, read_rules
 from librespot_guard.collect.sockets import read_listeners
 from librespot_guard.collect.sysctls import read_sysctls
 from librespot_guard.errors import MachineError
-from librespot_guard.snapshot import Gap, LegacyTable, Namespace
+from librespot_guard.snapshot import FilterText, Gap, LegacyTable, Namespace
 
 _LEGACY = {"iptables-legacy": "ipv4", "ip6tables-legacy": "ipv6"}
 T = TypeVar("T")
@@ -77,6 +77,8 @@ def read_namespace(
     groups = attempt("multicast groups", read_groups, ())
     listeners, blind = attempt("sockets", lambda: read_listeners(index, pids, paths), ((), ()))
     nft = attempt("packet filter (nf_tables)", read_nft, None)
+    printed = read_listing(nft.generation) if nft is not None and nft.data else None
+    listing = None if printed is None else FilterText("nft-json", "nft -j list ruleset", printed)
     gaps += [Gap(g.what + where, g.why, g.hint) for g in (*odd_routes, *blind)]
     return (
         Namespace(
@@ -92,7 +94,7 @@ def read_namespace(
             listeners=listeners,
             nft=nft,
             other_filters=other,
-            texts=(ipsets,) if ipsets else (),
+            texts=(*((ipsets,) if ipsets else ()), *((listing,) if listing else ())),
             legacy=legacy,
             ipv6=_has_ipv6(),
         ),

@@ -107,6 +107,25 @@ def _dump_all(link: Netlink) -> Iterator[Message]:
     yield from link.dump_raw(GETRULE, everything)
 
 
+def read_listing(generation: int) -> str | None:
+    """What `nft -j` prints about the rules of the calling thread's network namespace, without counters and elements of sets.
+
+    None if nft is missing or fails, or if the rules are no longer those of `generation`: then the two can't be compared.
+    """
+    program = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
+    if program is None:
+        return None
+    try:
+        done = subprocess.run(
+            [program, "-j", "-s", "-t", "list", "ruleset"], capture_output=True, timeout=_TEXT_SECONDS, check=False
+        )
+        with Netlink(NETLINK_NETFILTER) as link:
+            unchanged = _generation(link) == generation
+    except (OSError, subprocess.TimeoutExpired, MachineError):
+        return None
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 and unchanged else None
+
+
 def read_texts() -> tuple[RuleText, ...]:
     """How `nft` prints the rules of the calling thread's network namespace; empty if it is missing or fails."""
     program = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")

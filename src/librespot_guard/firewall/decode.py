@@ -14,7 +14,8 @@ from librespot_guard.errors import InputError
 from librespot_guard.firewall.attributes import Attributes, Malformed, walk
 from librespot_guard.firewall.data import ALL_SLOTS
 from librespot_guard.firewall.expressions import Context, expression
-from librespot_guard.firewall.model import SET_CONCAT, Chain, Element, Expr, Hook, Rule, Ruleset, Set, Table, Unknown
+from librespot_guard.firewall.model import SET_CONCAT, Chain, Expr, Hook, Rule, Ruleset, Set, Table, Unknown
+from librespot_guard.firewall.packed import Gathered, PackedElements
 from librespot_guard.firewall.sets import UNREADABLE, declaration, elements
 
 _HEADER = {"little": Struct("<IHHII"), "big": Struct(">IHHII")}
@@ -80,7 +81,7 @@ class _Draft:
     chains: dict[str, Chain] = field(default_factory=dict)
     rules: dict[str, list[Attributes]] = field(default_factory=dict)
     sets: dict[str, Set] = field(default_factory=dict)
-    elements: dict[str, list[Element]] = field(default_factory=dict)
+    elements: dict[str, Gathered] = field(default_factory=dict)
     flowtables: list[str] = field(default_factory=list)
 
 
@@ -199,10 +200,10 @@ class _Reader:
 
     def _take_elements(self, family: str, a: Attributes) -> None:
         table, name = a.text(1), a.text(2)
-        found, fault = elements(a.data(3) if 3 in a else b"", self.byteorder)
+        into = self._draft(family, table).elements.setdefault(name, Gathered())
+        fault = elements(a.data(3) if 3 in a else b"", self.byteorder, into)
         if fault:
             self.incomplete.append(f"set {family} {table} {name}: an element is not understood ({fault})")
-        self._draft(family, table).elements.setdefault(name, []).extend(found)
 
     def _take_flowtable(self, family: str, a: Attributes) -> None:
         self._draft(family, a.text(1)).flowtables.append(a.text(2))
@@ -218,15 +219,19 @@ class _Reader:
         context = Context({s.name: s.object_type for s in draft.sets.values()})
         chains = []
         for chain in draft.chains.values():
-            rules = tuple(self._rule(where, chain.name, a, context) for a in draft.rules.get(chain.name, ()))
-            named = tuple(replace(r, text=texts.get((family, name, chain.name, r.handle))) for r in rules)
-            chains.append(replace(chain, rules=named))
-        sets = tuple(replace(s, elements=tuple(draft.elements.get(s.name, ()))) for s in draft.sets.values())
-        sets = tuple(self._checked(where, s) for s in sets)
+            named = {t[3]: text for t, text in texts.items() if t[:3] == (family, name, chain.name)} if texts else {}
+            rules = tuple(self._rule(where, chain.name, a, context, named) for a in draft.rules.get(chain.name, ()))
+            chains.append(replace(chain, rules=rules))
+        filled = ((s, draft.elements.get(s.name)) for s in draft.sets.values())
+        sets = tuple(
+            self._checked(where, s if found is None else replace(s, elements=found.finished())) for s, found in filled
+        )
         return Table(family, name, tuple(chains), sets, draft.flags, draft.handle, tuple(draft.flowtables))
 
     def _checked(self, where: str, found: Set) -> Set:
         """The set, with every element whose key has the wrong length replaced by one that may match anything."""
+        if isinstance(found.elements, PackedElements) and found.elements.length == found.key_length:
+            return found
         good = [
             e
             if e.catchall or {len(e.key), len(e.key if e.key_end is None else e.key_end)} == {found.key_length}
@@ -238,19 +243,19 @@ class _Reader:
         self.incomplete.append(f"{where}: set {found.name} has elements that are no keys of it")
         return replace(found, elements=tuple(good))
 
-    def _rule(self, where: str, chain: str, a: Attributes, context: Context) -> Rule:
+    def _rule(self, where: str, chain: str, a: Attributes, context: Context, texts: dict[int, str]) -> Rule:
         handle = 0
         expressions: tuple[Expr, ...]
         try:
             handle = a.number(3, 8)
             expressions = tuple(
-                expression(data, self.byteorder, context)
+                context.known.get(data) or expression(data, self.byteorder, context)
                 for _, data in (walk(a.data(4), self.byteorder) if 4 in a else ())
             )
         except Malformed as error:
             self.incomplete.append(f"{where}: a rule of chain {chain} (handle {handle}) is malformed ({error})")
             expressions = (Unknown("rule", a.raw, terminal=True, writes=ALL_SLOTS),)
-        return Rule(handle, expressions, comment=_comment(a.data(7)) if 7 in a else None)
+        return Rule(handle, expressions, texts.get(handle), comment=_comment(a.data(7)) if 7 in a else None)
 
 
 def _comment(userdata: bytes) -> str | None:

@@ -117,6 +117,7 @@ _OBJECTS = {
 # they may accept, steal, divert or drop a packet
 _TERMINAL = {"queue", "tproxy", "synproxy", "fwd"}
 _OBJECT_SYNPROXY = 10
+_MOST_KNOWN = 1 << 16
 # attribute that names the destination register, and how many bytes are written there
 _WRITES: dict[str, tuple[int, int]] = {
     "hash": (2, 4),
@@ -133,9 +134,14 @@ _HARMLESS = {"quota", "connlimit", "dup", "flow_offload"}
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an expression is read with: the kernel type of the objects that an object map of the table holds, by set name."""
+    """What the expressions of one table are read with.
+
+    `object_types` is the kernel type of the objects that an object map holds, by set name. `known` are expressions that were read
+    already: most rules consist of the same few, and one object stands for all of them.
+    """
 
     object_types: Mapping[str, int] = field(default_factory=dict)
+    known: dict[bytes, Expr] = field(default_factory=dict)
 
 
 def _pick(names: tuple[str, ...] | list[str] | Mapping[int, str], number: int, what: str) -> str:
@@ -332,8 +338,9 @@ def expression(data: bytes, byteorder: str, context: Context) -> Expr:
         name = outer.text(1)
         raw = outer.data(2) if 2 in outer else b""
         attributes = Attributes(raw, byteorder)
-        if name in _DECODERS:
-            return _DECODERS[name](attributes, context)
-        return _unknown(name, attributes)
+        found = _DECODERS[name](attributes, context) if name in _DECODERS else _unknown(name, attributes)
+        if len(context.known) < _MOST_KNOWN:
+            context.known[data] = found
+        return found  # noqa: TRY300 - what is malformed above is not remembered
     except Malformed:
         return Unknown(name, raw, terminal=True, writes=ALL_SLOTS)

@@ -6,6 +6,7 @@ NFT_REG32_00); the verdict register is `VERDICT`. Byte strings are as the kernel
 and ct values in host order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 VERDICT = -1
@@ -326,12 +327,12 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """A set or map. `field_lengths` are the byte lengths of a concatenation's fields (each padded to 4 bytes in the key), else ()."""
+    """A set or map. `elements` never change (a large set has a form of its own: `packed`). `field_lengths` are the byte lengths of a concatenation's fields (each padded to 4 bytes in the key), else ()."""
 
     name: str
     flags: int
     key_length: int
-    elements: tuple[Element, ...] = ()
+    elements: Sequence[Element] = ()
     field_lengths: tuple[int, ...] = ()
     data_length: int = 0
     handle: int = 0

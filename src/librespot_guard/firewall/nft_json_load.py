@@ -109,6 +109,7 @@ def load(code: Code, expr: Any, slot: int = 0) -> Loaded:
             if key not in known.META:
                 raise Unsupported(f"meta {key}")
             kernel, kind = known.META[key]
+            code.told.add(kernel)
             code.exprs.append(Meta(kernel, slot))
             return Loaded(kind, slot)
         case "ct":
@@ -177,6 +178,7 @@ def _payload(code: Code, body: Any, slot: int) -> Loaded:
             code.protocol(body["protocol"])
         raise Unsupported(f"{body['protocol']} {body['field']}")
     code.protocol(body["protocol"])
+    code.told.add(f"{body['protocol']} {body['field']}")
     found = header[body["field"]]
     return _bits(code, base, found.offset, found.kind, slot)
 

@@ -132,21 +132,6 @@ def _match(reading: Reading, body: Any) -> None:
         ):
             value = presence(code, value)
         _compare(code, value, op, right)
-    told = _told(left)
-    if told and op in ("==", "in", "!="):
-        code.told.add(told)
-
-
-def _told(left: Any) -> str:
-    """Which protocol a condition states openly."""
-    if not isinstance(left, dict) or len(left) != 1:
-        return ""
-    ((name, body),) = left.items()
-    if not isinstance(body, dict):
-        return ""
-    if name == "meta":
-        return str(body.get("key", ""))
-    return f"{body.get('protocol')} {body.get('field')}" if name == "payload" else ""
 
 
 def _compare(code: Code, value: Loaded, op: str, right: Any) -> None:

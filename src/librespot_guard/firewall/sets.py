@@ -4,6 +4,7 @@ from librespot_guard.firewall.attributes import Attributes, Malformed, walk
 from librespot_guard.firewall.data import length, value
 from librespot_guard.firewall.expressions import stateful
 from librespot_guard.firewall.model import Element, Set, Verdict
+from librespot_guard.firewall.packed import Gathered
 
 _ELEMENT_INTERVAL_END, _ELEMENT_CATCHALL = 1, 2
 
@@ -31,21 +32,50 @@ def declaration(a: Attributes) -> Set:
 UNREADABLE = Element(b"", catchall=True, conditional=True)
 
 
-def elements(block: bytes, byteorder: str) -> tuple[list[Element], str]:
-    """The elements in NFTA_SET_ELEM_LIST_ELEMENTS, and what is wrong with the block ("" if nothing is)."""
-    out: list[Element] = []
+_MOST_SHAPES = 1024
+
+
+def elements(block: bytes, byteorder: str, into: Gathered) -> str:
+    """Read the elements in NFTA_SET_ELEM_LIST_ELEMENTS; what is wrong with the block ("" if nothing is).
+
+    Elements of one set differ mostly in their keys alone: what surrounds the key is understood once.
+    """
     fault = ""
+    # (key length, everything but the key): whether it is an end, of elements that are a key and nothing else
+    shapes: dict[bytes, bool] = {}
+    head, size = b"", 0
     try:
         for _, item in walk(block, byteorder):
+            start = item[:8]
+            if start == head:
+                end = shapes.get(item[8 + size :])
+                if end is not None:
+                    into.plain(item[8 : 8 + size], end=end)
+                    continue
             try:
-                out.append(_element(Attributes(item, byteorder)))
+                element = _element(Attributes(item, byteorder))
             except Malformed as error:
                 fault = str(error)
-                out.append(UNREADABLE)
+                into.add(UNREADABLE)
+                continue
+            if not _plain(element):
+                into.add(element)
+                continue
+            into.plain(element.key, end=element.interval_end)
+            length = len(element.key)
+            if item[8 : 8 + length] == element.key and not length % 4 and len(shapes) < _MOST_SHAPES:
+                if start != head:
+                    shapes.clear()
+                head, size = start, length
+                shapes[item[8 + length :]] = element.interval_end
     except Malformed as error:
         fault = str(error)
-        out.append(UNREADABLE)
-    return out, fault
+        into.add(UNREADABLE)
+    return fault
+
+
+def _plain(element: Element) -> bool:
+    return element == Element(element.key, interval_end=element.interval_end)
 
 
 def _bytes(a: Attributes, kind: int) -> bytes:

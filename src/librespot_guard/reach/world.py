@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from librespot_guard import firewall
+from librespot_guard.firewall.agreement import differences
 from librespot_guard.firewall.model import TABLE_DORMANT, Chain, Ruleset, Table
 from librespot_guard.snapshot import Link, Namespace, OtherFilter, Snapshot
 
@@ -184,6 +185,7 @@ def _make(around: Worlds, namespace: Namespace, ruleset: Ruleset | None) -> Worl
     if ruleset is None:
         if namespace.nft is not None:
             ruleset = firewall.decode(namespace.nft, byteorder=around.snapshot.byteorder)
+            doubts += [d for t in namespace.texts if t.kind == "nft-json" for d in differences(ruleset, t.text)]
         elif any(t.kind != "ipset-save" for t in namespace.texts):
             ruleset = firewall.read_listings(namespace.texts, interfaces={n.name: n.index for n in namespace.links})
         else:

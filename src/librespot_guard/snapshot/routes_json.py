@@ -35,7 +35,9 @@ def _route(item: Any, where: str) -> Route:
         kind = item.get("type", "unicast")
         table = item.get("table", "main")
         number = TABLES[table] if table in TABLES else int(table)
-        dst = item["dst"]
+        dst, source, metric = item["dst"], item.get("prefsrc"), item.get("metric", 0)
+        if not isinstance(dst, str) or not isinstance(source, str | None) or type(metric) is not int:
+            raise TypeError("a destination and source are text, a metric is a number")  # noqa: TRY301
         gateway = (item.get("gateway") or item.get("via", {}).get("host")) or None
         hops = [h for h in item.get("nexthops", []) if isinstance(h, dict)]
         devices = [item.get("dev"), *(h.get("dev") for h in hops)]
@@ -53,8 +55,8 @@ def _route(item: Any, where: str) -> Route:
             kind=kind,
             devs=tuple(dict.fromkeys(str(d) for d in devices if d)),
             gateway=str(gateway) if gateway else None,
-            priority=int(item.get("metric", 0)),
-            src=item.get("prefsrc"),
+            priority=metric,
+            src=source,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: this route is not understood ({error})", hint=_HINT) from None
