@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from librespot_guard.collect import namespaces
+from librespot_guard.collect.bpf import read_bpf_filters
 from librespot_guard.collect.links import read_addresses, read_groups, read_links
 from librespot_guard.collect.netlink import NETLINK_ROUTE, Netlink
 from librespot_guard.collect.nft import read_nft
@@ -42,13 +43,15 @@ def read_namespace(
     where = "" if home else f" of network namespace {name or ns_id}"
     gaps: list[Gap] = []
 
-    def attempt(what: str, read: Callable[[], T], otherwise: D) -> T | D:
+    def attempt(what: str, read: Callable[[], T], otherwise: D, *, whole: bool = False) -> T | D:
+        """What was read, or a gap; one about the `whole` machine is the same for each namespace."""
+        place = what if whole else what + where
         try:
             return read()
         except MachineError as error:
-            gaps.append(Gap(what + where, str(error), error.hint))
+            gaps.append(Gap(place, str(error), error.hint))
         except OSError as error:
-            gaps.append(Gap(what + where, error.strerror or str(error)))
+            gaps.append(Gap(place, error.strerror or str(error)))
         return otherwise
 
     pids = read_owners().pids if owners is None else owners
@@ -65,6 +68,8 @@ def read_namespace(
             lambda: read_other_filters(link, links, xdp, sysctls),
             (),
         )
+    # the kernel lists these for the whole machine
+    other = (*other, *attempt("BPF programs on netfilter hooks", read_bpf_filters, (), whole=True))
     groups = attempt("multicast groups", read_groups, ())
     listeners, blind = attempt("sockets", lambda: read_listeners(index, pids, paths), ((), ()))
     nft = attempt("packet filter (nf_tables)", read_nft, None)
