@@ -14,6 +14,9 @@ SOURCE = ROOT / "src" / "librespot_guard"
 # nft and ip live there, and an ordinary user's PATH on Debian lacks it
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
+# only root of the machine itself may look there, and nobody is that in a sandbox
+UNSEEN_IN_A_SANDBOX = {"BPF programs on netfilter hooks"}
+
 
 class Guard(Protocol):
     """Runs `librespot-guard ARGUMENTS` in a process of its own; state and boot files go to a folder of the test."""

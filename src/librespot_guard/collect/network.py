@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from librespot_guard.collect import namespaces
+from librespot_guard.collect.bpf import read_bpf_filters
 from librespot_guard.collect.ipset import read_ipsets
 from librespot_guard.collect.legacy import read_legacy
 from librespot_guard.collect.links import read_addresses, read_groups, read_links, read_neighbours
@@ -47,13 +48,15 @@ def read_namespace(
     where = "" if home else f" of network namespace {name or ns_id}"
     gaps: list[Gap] = []
 
-    def attempt(what: str, read: Callable[[], T], otherwise: D) -> T | D:
+    def attempt(what: str, read: Callable[[], T], otherwise: D, *, whole: bool = False) -> T | D:
+        """What was read, or a gap; one about the `whole` machine is the same for each namespace."""
+        place = what if whole else what + where
         try:
             return read()
         except MachineError as error:
-            gaps.append(Gap(what + where, str(error), error.hint))
+            gaps.append(Gap(place, str(error), error.hint))
         except OSError as error:
-            gaps.append(Gap(what + where, error.strerror or str(error)))
+            gaps.append(Gap(place, error.strerror or str(error)))
         return otherwise
 
     pids = read_owners().pids if owners is None else owners
@@ -74,6 +77,8 @@ def read_namespace(
     read = {(one.family, one.name) for one in legacy}
     other = tuple(o for o in other if (_LEGACY.get(o.kind), o.where) not in read)
     ipsets = attempt("ipsets", read_ipsets, None)
+    # the kernel lists these for the whole machine
+    other = (*other, *attempt("BPF programs on netfilter hooks", read_bpf_filters, (), whole=True))
     groups = attempt("multicast groups", read_groups, ())
     listeners, blind = attempt("sockets", lambda: read_listeners(index, pids, paths), ((), ()))
     nft = attempt("packet filter (nf_tables)", read_nft, None)

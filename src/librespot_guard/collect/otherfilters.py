@@ -1,7 +1,7 @@
 """Packet filters that are on the path but are no nf_tables: legacy iptables, XDP, tc, IPVS, bridge-nf-call.
 
-They are detected and named, not analysed. BPF programs attached as links to netfilter, tcx or cgroups leave no trace in the
-interfaces read here.
+They are detected and named, not analysed. BPF programs on netfilter hooks are `collect.bpf`'s; those attached as links to tcx or to
+cgroups leave no trace in the interfaces read here.
 
 Encodes include/uapi/linux/rtnetlink.h, pkt_sched.h and netfilter_ipv4/ip_tables.h.
 """
@@ -33,6 +33,7 @@ def read_other_filters(
         *_legacy(),
         *_ipvs(),
         *_bridges(links, sysctls),
+        *ebtables(links, _modules()),
     )
 
 
@@ -74,6 +75,29 @@ def _bridges(links: tuple[Link, ...], sysctls: Mapping[str, str]) -> Iterator[Ot
     for one in links:
         if one.kind == "bridge" and one.name in masters:
             yield OtherFilter("bridge-nf-call", one.name, f"bridged packets pass the IP hooks too ({', '.join(calls)})")
+
+
+def _modules() -> set[str]:
+    """The kernel modules that are loaded; none where the kernel has no modules."""
+    try:
+        return {line.split()[0] for line in Path("/proc/modules").read_text(encoding="ascii").splitlines()}
+    except OSError:
+        return set()
+
+
+def ebtables(links: tuple[Link, ...], modules: set[str]) -> Iterator[OtherFilter]:
+    """Tables of ebtables-legacy in front of the ports of bridges.
+
+    Which tables a namespace has can't be read without creating them (find_table_lock of net/bridge/netfilter/ebtables.c): a loaded
+    module means that one may have rules. ebtables-nft is part of nf_tables, and needs none of these modules.
+    """
+    tables = sorted(name.removeprefix("ebtable_") for name in modules if name.startswith("ebtable_"))
+    masters = {one.master for one in links if one.master}
+    for one in links if tables else ():
+        if one.kind == "bridge" and one.name in masters:
+            yield OtherFilter(
+                "ebtables", one.name, f"tables {', '.join(tables)} may have rules: see `ebtables-legacy -L`"
+            )
 
 
 def _lines(file: str) -> list[str]:

@@ -105,8 +105,10 @@ class World:
 
 
 def _concerns(other: OtherFilter, iface: str, family: str) -> bool:
-    if other.kind in ("xdp", "tc", "bridge-nf-call"):
+    if other.kind in ("xdp", "tc", "bridge-nf-call", "ebtables"):
         return other.where == iface
+    if other.kind == "bpf-netfilter" and other.where.startswith("ipv"):
+        return other.where.startswith(family)
     if other.kind.endswith("tables-legacy"):
         return other.kind.startswith("ip6") == (family == "ipv6")
     return True
