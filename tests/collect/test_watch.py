@@ -107,7 +107,7 @@ def test_endpoints_are_learned_and_ctrl_c_prints_the_profile(
     assert server.popen.stdout is not None
     assert server.popen.stdout.readline() == "ready\n"
     argv = [
-        *daemon.command(title="bath", port=37001, cache="/run"),
+        *daemon.launch(title="bath", port=37001, folder="/run").argv,
         "--proxy",
         "http://192.168.10.3:443",
         "-k",

@@ -125,7 +125,7 @@ class Bench:
     def world(self) -> World:
         """The facts with the rules that are loaded now."""
         raw = collect.read_nft(texts=False)
-        ruleset = firewall.decode(raw, byteorder=sys.byteorder)
+        ruleset = firewall.native(firewall.decode(raw, byteorder=sys.byteorder))
         return World(replace(self.base.namespace, nft=raw), ruleset, ruleset.incomplete)
 
     def send(self, packets: Sequence[Packet]) -> list[Seen]:
