@@ -34,6 +34,8 @@ _HOOKS = {
 _RULE_COMMENT = 0  # NFTNL_UDATA_RULE_COMMENT
 
 Key = tuple[str, str]
+# by family, table and chain: the text of each rule by its handle
+Texts = dict[tuple[str, str, str], dict[int, str]]
 
 
 class Text(Protocol):
@@ -94,7 +96,9 @@ def decode(dump: Dump, *, byteorder: str) -> Ruleset:
     reader = _Reader(byteorder)
     for kind, family, payload in _messages(dump.data, byteorder, reader.incomplete):
         reader.take(kind, family, payload)
-    texts = {(t.family, t.table, t.chain, t.handle): t.text for t in dump.text}
+    texts: Texts = {}
+    for text in dump.text:
+        texts.setdefault((text.family, text.table, text.chain), {})[text.handle] = text.text
     tables = tuple(reader.table(key, draft, texts) for key, draft in reader.drafts.items())
     return Ruleset(tables, byteorder, tuple(dict.fromkeys(reader.incomplete)))
 
@@ -208,7 +212,7 @@ class _Reader:
     def _take_flowtable(self, family: str, a: Attributes) -> None:
         self._draft(family, a.text(1)).flowtables.append(a.text(2))
 
-    def table(self, key: Key, draft: _Draft, texts: dict[tuple[str, str, str, int], str]) -> Table:
+    def table(self, key: Key, draft: _Draft, texts: Texts) -> Table:
         """The finished table, with rules in their chains and elements in their sets."""
         family, name = key
         where = f"table {family} {name}"
@@ -219,7 +223,7 @@ class _Reader:
         context = Context({s.name: s.object_type for s in draft.sets.values()})
         chains = []
         for chain in draft.chains.values():
-            named = {t[3]: text for t, text in texts.items() if t[:3] == (family, name, chain.name)} if texts else {}
+            named = texts.get((family, name, chain.name), {})
             rules = tuple(self._rule(where, chain.name, a, context, named) for a in draft.rules.get(chain.name, ()))
             chains.append(replace(chain, rules=rules))
         filled = ((s, draft.elements.get(s.name)) for s in draft.sets.values())
