@@ -62,7 +62,11 @@ def test_a_full_disk_loses_nothing(guard: Guard, tmp_path: Path) -> None:
 def test_the_schema_has_every_fact() -> None:
     """Each dataclass of the facts is in the schema with exactly its fields: a new fact can't be forgotten there."""
     document: dict[str, Any] = json.loads((SOURCE / "schemas" / "snapshot.json").read_text(encoding="utf-8"))
-    kinds = {k.__name__: k for k in vars(facts).values() if isinstance(k, type) and is_dataclass(k)}
+    kinds = {
+        k.__name__: k
+        for k in (*vars(facts).values(), *vars(filter_facts).values())
+        if isinstance(k, type) and is_dataclass(k)
+    }
     described = {"Snapshot": document, **document["$defs"]}
 
     assert set(described) == set(kinds)

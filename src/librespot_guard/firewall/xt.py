@@ -5,13 +5,14 @@ order of the host. What can't be said in options, or is of another size than it 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from librespot_guard.firewall.iptables_save import Module
 from librespot_guard.firewall.iptables_values import Option
 from librespot_guard.firewall.model import Xt
 from librespot_guard.firewall.nft_json_types import Unsupported
+from librespot_guard.firewall.xt_block import Block
+from librespot_guard.firewall.xt_targets import TARGETS
 
 # linux/netfilter/xt_conntrack.h with IP_CT_NUMBER = 5
 _CT_STATES = {0: "INVALID", 1: "ESTABLISHED", 2: "RELATED", 3: "NEW", 6: "SNAT", 7: "DNAT", 8: "UNTRACKED"}
@@ -24,35 +25,6 @@ _TCP_FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
 _ANY_PORT = (0, 65535)
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A parameter block with the family of its table ("ip" or "ip6"); numbers in it are the host's."""
-
-    family: str
-    xt: Xt
-    order: str
-
-    def need(self, size: int, *revisions: int) -> None:
-        """Raises Unsupported if the block is shorter than this, or of another revision."""
-        if len(self.xt.info) < size or (revisions and self.xt.revision not in revisions):
-            raise Unsupported(
-                f"xt {self.xt.kind} {self.xt.name} revision {self.xt.revision}, {len(self.xt.info)} bytes"
-            )
-
-    def word(self, offset: int, size: int = 4) -> int:
-        """A number."""
-        return int.from_bytes(self.xt.info[offset : offset + size], "little" if self.order == "little" else "big")
-
-    def address(self, offset: int) -> str:
-        """A union nf_inet_addr."""
-        raw = self.xt.info[offset : offset + (4 if self.family == "ip" else 16)]
-        return str(IPv4Address(raw) if self.family == "ip" else IPv6Address(raw))
-
-    def text(self, offset: int, size: int) -> str:
-        """A string that ends at its first zero."""
-        return self.xt.info[offset : offset + size].split(b"\0")[0].decode("utf-8", "replace")
-
-
 def options(xt: Xt, *, family: str, order: str, ipsets: Mapping[int, str] | None = None) -> Module:
     """An extension as iptables-save would print it; `ipsets` are the names of ipsets by the kernel's number.
 
@@ -61,7 +33,7 @@ def options(xt: Xt, *, family: str, order: str, ipsets: Mapping[int, str] | None
     block = Block(family, xt, order)
     if xt.kind == "match" and xt.name == "set":
         return Module("set", (_set(block, ipsets),))
-    readers = _MATCHES if xt.kind == "match" else _TARGETS
+    readers = _MATCHES if xt.kind == "match" else TARGETS
     reader = readers.get(xt.name)
     if reader is None:
         if xt.kind == "target":
@@ -322,91 +294,4 @@ _MATCHES: dict[str, Callable[[Block], list[Option]]] = {
     "tcp": _tcp,
     "ttl": _ttl,
     "udp": _udp,
-}
-
-
-def _reject(block: Block) -> list[Option]:
-    """Enum ipt_reject_with, ip6t_reject_with."""
-    block.need(4)
-    names = (
-        ("icmp-net-unreachable", "icmp-host-unreachable", "icmp-proto-unreachable", "icmp-port-unreachable", "",
-         "icmp-net-prohibited", "icmp-host-prohibited", "tcp-reset", "icmp-admin-prohibited")
-        if block.family == "ip"
-        else ("icmp6-no-route", "icmp6-adm-prohibited", "", "icmp6-addr-unreachable", "icmp6-port-unreachable", "", "tcp-reset")
-    )  # fmt: skip
-    kind = block.word(0)
-    # every other answer stops the packet as well
-    return [(False, "--reject-with", (names[kind],))] if kind < len(names) and names[kind] else []
-
-
-def _mark(block: Block) -> list[Option]:
-    block.need(8, 2)
-    return [(False, "--set-xmark", (f"{block.word(0):#x}/{block.word(4):#x}",))]
-
-
-def _connmark(block: Block) -> list[Option]:
-    """Struct xt_connmark_tginfo1 and 2, the latter without shifts."""
-    block.need(13 if block.xt.revision == 1 else 15, 1, 2)
-    value, mask, packet = block.word(0), block.word(4), block.word(8)
-    mode = block.xt.info[12] if block.xt.revision == 1 else block.xt.info[14]
-    if block.xt.revision == 2 and block.xt.info[13]:
-        raise Unsupported("CONNMARK with a shift")
-    if mode == 0:
-        return [(False, "--set-xmark", (f"{value:#x}/{mask:#x}",))]
-    if mode > 2:
-        raise Unsupported(f"CONNMARK mode {mode}")
-    name = "--save-mark" if mode == 1 else "--restore-mark"
-    return [(False, name, ()), (False, "--nfmask", (f"{packet:#x}",)), (False, "--ctmask", (f"{mask:#x}",))]
-
-
-def _ct(block: Block) -> list[Option]:
-    block.need(28)
-    flags = block.word(0, 2)
-    if flags & 3:
-        return [(False, "--notrack", ())]
-    return [(False, "--zone", (str(block.word(2, 2)),)), (False, "--helper", (block.text(12, 16),))]
-
-
-def _span(block: Block) -> tuple[str, str]:
-    """Addresses and ports of struct nf_nat_ipv4_multi_range_compat (IPv4, revision 0), nf_nat_range or nf_nat_range2."""
-    old = block.family == "ip" and block.xt.revision == 0
-    start, size = (4, 4) if old else (0, 16)
-    block.need(start + 8 + 2 * size)
-    flags, at = block.word(start), start + 4
-    host = ports = ""
-    if flags & 1:
-        first, last = block.address(at), block.address(at + size)
-        host = first if first == last else f"{first}-{last}"
-    if flags & 2:
-        low, high = (int.from_bytes(block.xt.info[a : a + 2], "big") for a in (at + 2 * size, at + 2 * size + 2))
-        ports = str(low) if low == high else f"{low}-{high}"
-    return host, ports
-
-
-def _destination(option: str) -> Callable[[Block], list[Option]]:
-    def read(block: Block) -> list[Option]:
-        host, ports = _span(block)
-        if block.family == "ip6" and ports:
-            host = "-".join(f"[{one}]" for one in host.split("-")) if host else "[]"
-        if not host:
-            raise Unsupported(f"{block.xt.name} without an address")
-        return [(False, option, (f"{host}:{ports}" if ports else host,))]
-
-    return read
-
-
-def _to_ports(block: Block) -> list[Option]:
-    ports = _span(block)[1]
-    return [(False, "--to-ports", (ports,))] if ports else []
-
-
-_TARGETS: dict[str, Callable[[Block], list[Option]]] = {
-    "CONNMARK": _connmark,
-    "CT": _ct,
-    "DNAT": _destination("--to-destination"),
-    "MARK": _mark,
-    "MASQUERADE": _to_ports,
-    "REDIRECT": _to_ports,
-    "REJECT": _reject,
-    "SNAT": _destination("--to-source"),
 }

@@ -6,27 +6,23 @@ from librespot_guard.snapshot.facts import (
     Announcement,
     Connection,
     Container,
-    FilterText,
     Gap,
     Group,
     Info,
-    LegacyTable,
     Link,
     Listener,
     Namespace,
-    NftDump,
-    OtherFilter,
     Published,
     Relay,
     Route,
     RoutingRule,
-    RuleText,
     Secret,
     Service,
     ServiceListener,
     ServiceSetting,
     Snapshot,
 )
+from librespot_guard.snapshot.filter_facts import FilterText, LegacyTable, NftDump, OtherFilter, RuleText
 from librespot_guard.snapshot.speaker import Speaker
 
 __all__ = [
