@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from librespot_guard.snapshot import facts, loads
+from librespot_guard.snapshot import facts, filter_facts, loads
 from support import SOURCE, Guard, Schema
 
 
