@@ -10,7 +10,6 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
 from librespot_guard.errors import InputError
 from librespot_guard.snapshot.facts import (
     Address,
-    FilterText,
     Gap,
     Link,
     Namespace,
@@ -18,6 +17,7 @@ from librespot_guard.snapshot.facts import (
     RoutingRule,
     Snapshot,
 )
+from librespot_guard.snapshot.filter_facts import FilterText
 
 _LOOPBACK = 772  # ARPHRD_LOOPBACK
 # a real host numbers its interfaces from 1; a number in a listing is of an interface that is gone, and must not meet one of these
