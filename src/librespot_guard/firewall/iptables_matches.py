@@ -48,7 +48,7 @@ _ADDRTYPES = {
     "PROHIBIT": 8, "THROW": 9, "NAT": 10, "XRESOLVE": 11,
 }  # fmt: skip
 _PKTTYPES = {"unicast": 0, "host": 0, "broadcast": 1, "multicast": 2}
-_SADDR, _MARK, _DADDR, _IIF = 1, 4, 2, 8
+_SADDR, _DADDR = 1, 2
 
 
 class Matches:
@@ -119,8 +119,6 @@ class Matches:
             return self._multiport(module)
         if module.name == "limit":
             return [limit(module)]
-        if module.name == "rpfilter":
-            return self._rpfilter(module)
         reader = self._READERS.get(module.name)
         if reader is None:
             raise Unsupported(f"xt match {module.name}")
@@ -278,14 +276,6 @@ class Matches:
             raise Unsupported(f"mac {name}")
         guard: list[Expr] = [Meta("iiftype", 0), Cmp("eq", 0, (1).to_bytes(2, "little"))]
         return [*guard, Payload("link", 6, 6, 0), Cmp("neq" if inverted else "eq", 0, bytes.fromhex(raw))]
-
-    def _rpfilter(self, module: Module) -> list[Expr]:
-        """Whether the way back to the source leads out of where it came in: the same question as `fib saddr . iif oif`."""
-        names = {name for _, name, _ in module.options}
-        if names - {"--loose", "--validmark", "--invert"}:
-            raise Unsupported("rpfilter --accept-local")
-        flags = _SADDR | (0 if "--loose" in names else _IIF) | (_MARK if "--validmark" in names else 0)
-        return [Fib(flags, "oif", 0), Cmp("eq" if "--invert" in names else "neq", 0, bytes(4))]
 
     def _physdev(self, option: Option) -> list[Expr]:
         """Without bridged packets on the IP hooks (which are named as a packet filter of their own) none of it holds."""
