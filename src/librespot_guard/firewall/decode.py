@@ -126,6 +126,8 @@ class _Reader:
         self.byteorder = byteorder
         self.incomplete: list[str] = []
         self.drafts: dict[Key, _Draft] = {}
+        # rules repeat each other: equal expressions of a table are decoded once, and are one object
+        self._expressions: dict[bytes, Expr] = {}
         self._takers = {
             _NEWTABLE: self._take_table,
             _NEWCHAIN: self._take_chain,
@@ -216,6 +218,7 @@ class _Reader:
         for stray in draft.elements.keys() - draft.sets.keys():
             self.incomplete.append(f"{where}: set {stray} has elements but was not listed")
         context = Context({s.name: s.object_type for s in draft.sets.values()})
+        self._expressions.clear()
         chains = []
         for chain in draft.chains.values():
             rules = tuple(self._rule(where, chain.name, a, context) for a in draft.rules.get(chain.name, ()))
@@ -238,14 +241,19 @@ class _Reader:
         self.incomplete.append(f"{where}: set {found.name} has elements that are no keys of it")
         return replace(found, elements=tuple(good))
 
+    def _expression(self, data: bytes, context: Context) -> Expr:
+        found = self._expressions.get(data)
+        if found is None:
+            found = self._expressions[data] = expression(data, self.byteorder, context)
+        return found
+
     def _rule(self, where: str, chain: str, a: Attributes, context: Context) -> Rule:
         handle = 0
         expressions: tuple[Expr, ...]
         try:
             handle = a.number(3, 8)
             expressions = tuple(
-                expression(data, self.byteorder, context)
-                for _, data in (walk(a.data(4), self.byteorder) if 4 in a else ())
+                self._expression(data, context) for _, data in (walk(a.data(4), self.byteorder) if 4 in a else ())
             )
         except Malformed as error:
             self.incomplete.append(f"{where}: a rule of chain {chain} (handle {handle}) is malformed ({error})")
