@@ -267,3 +267,22 @@ def test_a_nest_of_jumps_is_refused_not_endured() -> None:
 
     assert not answer.must
     assert answer.exact or any("too many steps" in reason for reason in answer.because)
+
+
+def test_a_value_that_no_packet_has_matches_nothing() -> None:
+    """`ip ttl 0 accept` lets nobody in, since no packet arrives with it, and `ip ttl != 0` is everybody."""
+    zero: tuple[Expr, ...] = (*v4(), Payload("network", 8, 1, 0), Cmp("eq", 0, b"\0"), ACCEPT)
+    other: tuple[Expr, ...] = (*v4(), Payload("network", 8, 1, 0), Cmp("neq", 0, b"\0"), ACCEPT)
+
+    assert not ask(input_world(zero)).may
+    assert cidrs("ipv4", ask(input_world(other)).shown_must) == ["0.0.0.0/0"]
+
+
+def test_a_mark_stays_although_the_rest_of_the_rule_does_not_match() -> None:
+    """`meta mark set 1 ip saddr LAN accept` marks everybody, as the kernel does, not only who is accepted."""
+    mark = (Immediate(0, b"\x01\0\0\0"), MetaSet("mark", 0), *from_lan(), ACCEPT)
+    marked = (Meta("mark", 0), Cmp("eq", 0, b"\x01\0\0\0"), ACCEPT)
+    answer = ask(input_world(mark, marked))
+
+    assert answer.exact
+    assert cidrs("ipv4", answer.shown_may) == ["0.0.0.0/0"]

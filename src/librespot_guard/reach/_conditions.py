@@ -3,12 +3,11 @@
 from dataclasses import dataclass, field
 
 from librespot_guard.firewall.model import SET_CONCAT, SET_EVAL, SET_INTERVAL, Element, Set, Verdict
+from librespot_guard.reach import _limits as limits
 from librespot_guard.reach._bits import UNKNOWN, Value, cut, joined, width
 from librespot_guard.reach._fields import FREE, field_width
+from librespot_guard.reach._intervals_of import plain_intervals
 from librespot_guard.reach.intervals import IntervalSet, Pair
-
-# a condition on low bits of a field repeats; beyond this many intervals it is not spelled out (the answer then is a bound)
-_MOST_REPEATS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +48,10 @@ def _on_field(name: str, low: int, size: int, values: IntervalSet, family: str) 
         return All({f"{name}@{low}:{size}": values})
     if len(values) == 1 and values.pairs[0] == (0, (1 << size) - 1):
         return All()
-    if above and (1 << above) * len(values) > _MOST_REPEATS:
+    if above and (1 << above) * len(values) > limits.REPEATS:
         return All({}, f"a mask on `{name}` that is no prefix")
+    if not above and not low:
+        return All({name: values})
     pairs = []
     for high in range(1 << above):
         base = high << (low + size)
@@ -131,6 +132,11 @@ def entries_of(table_set: Set, key: Value, family: str) -> Entries:
         table_set.flags & SET_CONCAT or any(e.key_end for e in table_set.elements)
     )
     key = joined(cut(key, 0, 8 * table_set.key_length))
+    if len(key) == 1 and key[0].field not in (None, UNKNOWN) and not key[0].bits:
+        plain = plain_intervals(table_set)
+        if plain is not None:
+            whole = _on_field(key[0].field or UNKNOWN, key[0].low, key[0].width, IntervalSet(tuple(plain)), family)
+            return Entries(() if whole is None else ((whole, None),), doubt=doubt)
     for element, pair in _ranges(table_set):
         if element.catchall:
             catchall, otherwise = True, element.data

@@ -65,10 +65,11 @@ class Reader:
     universe: Universe
     maps: dict[str, Entries]
     _sources: dict[tuple[str, tuple[Pair, ...]], IntervalSet] = field(default_factory=dict)
+    _table: dict[str, int | None] = field(default_factory=dict)
 
     def moved(self, environment: Environment) -> "Reader":
         """The same reader in another environment."""
-        return replace(self, environment=environment)
+        return replace(self, environment=environment, _sources={}, _table={})
 
     def state(self, name: str) -> str:
         """How a field stands: "known", "free", "source" (depends on the source address), "broken" (can't be loaded) or "unknown"."""
@@ -120,20 +121,28 @@ class Reader:
 
     def _known(self, name: str) -> int | None:
         """The value of a field that the question or the rules so far fix; None if it has none or it can't be told."""
+        if name.startswith("fib:"):
+            return self._fib(name, self.environment.source if self.environment.masked else None)
+        if not self._table:
+            self._table = self._fixed()
+        return self._table.get(name)
+
+    def _fixed(self) -> dict[str, int | None]:
+        """The fields that the question or the rules so far fix, with their values."""
         env, v4 = self.environment, self.family == "ipv4"
         link, out = self._link("iif"), self._link("oif")
-        table: dict[str, int | None] = {
+        return {
             "version": 4 if v4 else 6,
             "nfproto": 2 if v4 else 10,
             "l4proto": _NUMBERS[self.proto],
             "protocol": 0x0800 if v4 else 0x86DD,
             "ethertype": 0x0800 if v4 else 0x86DD,
             "fragment": 0,
-            "iifname": _name_number("" if env.egress else self.iface),
+            "iifname": interface_number("" if env.egress else self.iface),
             "iif": 0 if env.egress else link.index if link else None,
             "iiftype": link.arp_type if link else None,
             "iifgroup": link.group if link else None,
-            "oifname": _name_number(env.oif or ""),
+            "oifname": interface_number(env.oif or ""),
             "oif": out.index if out else 0,
             "oiftype": out.arp_type if out else None,
             "oifgroup": out.group if out else None,
@@ -151,9 +160,6 @@ class Reader:
             "ct_daddr": env.original[0] if env.original else env.dst,
             "ct_dport": env.original[1] if env.original else env.dport,
         }
-        if name.startswith("fib:"):
-            return self._fib(name, env.source if env.masked else None)
-        return table.get(name)
 
     def _link(self, which: str) -> Link | None:
         """The interface by which the packet came ("iif") or leaves ("oif"), as the hook that runs now knows it."""
@@ -269,7 +275,7 @@ class Reader:
         if out is None:
             return 0
         if result == "oifname":
-            return _name_number(out)
+            return interface_number(out)
         link = self.world.link(out)
         return link.index if link else None
 
@@ -311,7 +317,7 @@ class Reader:
         return self._sources[key]
 
 
-def _name_number(name: str) -> int:
+def interface_number(name: str) -> int:
     """The name of an interface as the 16 bytes that rules compare."""
     return int.from_bytes(name.encode()[:16].ljust(16, b"\0"), "big")
 

@@ -1,7 +1,8 @@
 """The hooks of one namespace for one family: its base chains in the order in which they run, and what that order leaves open."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain as one_after_another
 from itertools import groupby, permutations, product
 
 from librespot_guard.firewall.model import (
@@ -11,14 +12,14 @@ from librespot_guard.firewall.model import (
     Masquerade,
     Nat,
     Redirect,
-    Rule,
     Table,
     Unknown,
-    Verdict,
     Xt,
 )
-from librespot_guard.reach._lower import Assign, Branch, Decide, Lowered, Maybe, Test, Translate, Untrack
+from librespot_guard.reach._conditions import Entries
+from librespot_guard.reach._lower import Assign, Maybe, Op, Translate, Untrack
 from librespot_guard.reach._lower import Rewrite as Rewritten
+from librespot_guard.reach._shapes import Code, Sourced, read_by
 from librespot_guard.reach.intervals import IntervalSet
 from librespot_guard.reach.world import World
 
@@ -28,7 +29,7 @@ NAT_PRIORITIES = {"prerouting": -100, "output": -100, "input": 100, "postrouting
 _MOST_ORDERS = 24
 
 Placed = tuple[Table, Chain]
-Lower = Callable[[Table, Rule], Lowered]
+Lower = Callable[[Table, Chain], Code]
 
 
 def effective_priority(chain: Chain, nat: int) -> int:
@@ -89,10 +90,15 @@ class Hooks:
     def _tracking(self) -> bool:
         name = {"ipv4": "ip", "ipv6": "ip6"}[self.family]
         tables = [t for t in self.world.ruleset.tables if t.family in ("inet", name)]
-        exprs = [e for t in tables for c in t.chains for r in c.rules for e in r.exprs]
-        if any(isinstance(e, Ct | CtSet | Redirect | Masquerade | Xt | Unknown) for e in exprs):
-            return True
-        return any(isinstance(e, Nat) and e.family in ("inet", name) for e in exprs)
+        key = ("tracking", self.family)
+        if key not in self.world.shared:
+            rules = [r.exprs for t in tables for c in t.chains for r in c.rules]
+            kinds = set(map(type, one_after_another.from_iterable(rules)))
+            needed = bool(kinds & {Ct, CtSet, Redirect, Masquerade, Xt, Unknown})
+            if not needed and Nat in kinds:
+                needed = any(isinstance(e, Nat) and e.family in ("inet", name) for exprs in rules for e in exprs)
+            self.world.shared[key] = needed
+        return bool(self.world.shared[key])
 
     def unordered(self) -> tuple[str, ...]:
         """Chains at the very priority of connection tracking or NAT: which of the two runs first can't be seen."""
@@ -138,13 +144,12 @@ class Hooks:
         return any(
             isinstance(op, Assign | Untrack | Translate | Rewritten)
             or (isinstance(op, Maybe) and op.reason.startswith("adding to set"))
-            for lowered in cone([(table, chain)], self.lower)
-            for op in lowered.ops
+            for op in operations(cone([(table, chain)], self.lower))
         )
 
 
-def cone(start: list[Placed], lower: Lower) -> list[Lowered]:
-    """Every rule that a packet can come through from these base chains."""
+def cone(start: list[Placed], code: Lower) -> list[Code]:
+    """Every chain that a packet can come through from these base chains."""
     seen: dict[tuple[str, str, str], None] = {}
     todo = list(start)
     out = []
@@ -153,33 +158,21 @@ def cone(start: list[Placed], lower: Lower) -> list[Lowered]:
         if (key := (table.family, table.name, chain.name)) in seen:
             continue
         seen[key] = None
-        for rule in chain.rules:
-            lowered = lower(table, rule)
-            out.append(lowered)
-            todo += [(table, c) for name in _targets(lowered) for c in table.chains if c.name == name]
+        out.append(code(table, chain))
+        names = {name for shape in out[-1].distinct for name in shape.targets()}
+        todo += [(table, c) for c in table.chains if c.name in names]
     return out
 
 
-def _targets(lowered: Lowered) -> Iterator[str]:
-    """The chains a rule can lead to."""
-    for op in lowered.ops:
-        data: list[object] = []
-        if isinstance(op, Decide):
-            data = [op.verdict]
-        elif isinstance(op, Branch):
-            data = [*(d for _, d in op.entries.entries), op.entries.otherwise]
-        yield from (d.chain for d in data if isinstance(d, Verdict) and d.chain)
+def operations(codes: list[Code]) -> list[Op | Sourced]:
+    """Every operation of these chains, once."""
+    return list(dict.fromkeys(op for code in codes for shape in code.distinct for op in shape.ops))
 
 
-def reads(lowered: Lowered) -> Iterator[tuple[str, IntervalSet]]:
-    """Every field a rule tests, with the values it tests for."""
-    for op in lowered.ops:
-        if isinstance(op, Test):
-            for condition in op.any_of:
-                yield from condition.sets.items()
-        elif isinstance(op, Branch):
-            for condition, _ in op.entries.entries:
-                yield from condition.sets.items()
-    for entries in lowered.maps.values():
+def reads(codes: list[Code], maps: Mapping[str, Entries]) -> Iterator[tuple[str, IntervalSet]]:
+    """Every field that a rule of these chains tests, with the values it tests for; beside the rules' own intervals of sources."""
+    for op in operations(codes):
+        yield from read_by(op)
+    for entries in maps.values():
         for condition, _ in entries.entries:
             yield from condition.sets.items()

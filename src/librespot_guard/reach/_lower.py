@@ -113,6 +113,16 @@ class Lowering:
             self._expression(table, expr, registers, out)
         return out
 
+    def step(self, table: fw.Table, rule: fw.Rule, expr: fw.Expr, registers: dict[int, bits.Value]) -> Lowered:
+        """One expression of a rule, on these registers, which are changed: what it alone adds."""
+        out = Lowered(rule)
+        self._expression(table, expr, registers, out)
+        return out
+
+    def value(self, registers: dict[int, bits.Value], slot: int, length: int) -> bits.Value:
+        """What `length` bytes from a register slot hold."""
+        return self._read(registers, slot, length)
+
     def _read(self, registers: dict[int, bits.Value], slot: int, length: int) -> bits.Value:
         value: bits.Value = ()
         for index in range(slot, slot + (length + 3) // 4):

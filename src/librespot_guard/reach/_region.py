@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from librespot_guard.reach import _fields as fields
+from librespot_guard.reach import _limits as limits
 from librespot_guard.reach.intervals import IntervalSet, Pair
 
 Region = dict[int, int]
-MOST_CLASSES = 65_536
 
 
 @dataclass(slots=True)
@@ -21,47 +21,69 @@ class _Dimension:
     name: str
     atoms: list[Pair]
     stride: int = 1
+    lows: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.lows = [low for low, _ in self.atoms]
 
 
 @dataclass(slots=True)
 class Universe:
-    """The slots and classes of one question. `dropped` are free fields left out because there would be too many classes."""
+    """The slots and classes of one question. `dropped` are free fields left out because there would be too many classes.
+
+    `single` has a value of each field whose values no rule tells apart.
+    """
 
     family: str
     starts: list[int]
     dimensions: list[_Dimension]
     classes: int
     dropped: frozenset[str]
+    single: dict[str, int]
     _masks: dict[tuple[str, tuple[Pair, ...]], int] = field(default_factory=dict)
     _slots: dict[int, tuple[IntervalSet, list[Pair]]] = field(default_factory=dict)
+    _ranks: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def build(
         cls, family: str, proto: str, source_edges: Iterable[int], reads: dict[str, list[IntervalSet]]
     ) -> "Universe":
         """The universe in which every set of `reads` (by free field) and every edge of the source space is a union of cells."""
-        dimensions = []
-        for name in sorted(reads):
-            domain = fields.domain(name, family, proto)
-            if domain is not None:
-                atoms = _atoms(domain, reads[name])
-                # a field of one atom has no classes of its own, but a rule may still ask for another value
-                if atoms:
-                    dimensions.append(_Dimension(name, atoms))
-        dimensions.sort(key=lambda d: len(d.atoms))
+        domains = {name: found for name in reads if (found := fields.domain(name, family, proto)) is not None}
+        return cls.over(family, source_edges, reads, domains)
+
+    @classmethod
+    def over(
+        cls,
+        family: str,
+        source_edges: Iterable[int],
+        reads: dict[str, list[IntervalSet]],
+        domains: dict[str, IntervalSet],
+        *,
+        most: int = limits.CLASSES,
+    ) -> "Universe":
+        """The same for any fields with these domains, and at most so many classes."""
+        dimensions = [_Dimension(name, _atoms(domains[name], reads[name])) for name in sorted(domains)]
         kept: list[_Dimension] = []
         classes = 1
         dropped = set()
-        for dimension in dimensions:
-            if classes * len(dimension.atoms) > MOST_CLASSES:
+        single = {}
+        for dimension in sorted(dimensions, key=lambda d: len(d.atoms)):
+            if len(dimension.atoms) < 2:
+                # the rules do not tell its values apart: all of them match, or none does
+                single[dimension.name] = dimension.atoms[0][0]
+                continue
+            if classes * len(dimension.atoms) > most:
                 dropped.add(dimension.name)
                 continue
             dimension.stride = classes
             classes *= len(dimension.atoms)
             kept.append(dimension)
         top = 1 << fields.saddr_bits(family)
-        starts = sorted({0, *(e for e in source_edges if 0 < e < top)})
-        return cls(family, starts, kept, classes, frozenset(dropped))
+        points = set(source_edges)
+        points.discard(top)
+        points.add(0)
+        return cls(family, sorted(points), kept, classes, frozenset(dropped), single)
 
     def full(self) -> Region:
         """Every packet."""
@@ -77,19 +99,31 @@ class Universe:
 
     def _class_mask(self, name: str, values: IntervalSet) -> int:
         for dimension in self.dimensions:
-            if dimension.name != name:
-                continue
-            count, stride = len(dimension.atoms), dimension.stride
-            block = 0
-            for index, (low, _) in enumerate(dimension.atoms):
-                if low in values:
-                    block |= ((1 << stride) - 1) << (index * stride)
-            mask = 0
-            for start in range(0, self.classes, count * stride):
-                mask |= block << start
-            return mask
-        # no rule reads it
-        return (1 << self.classes) - 1
+            if dimension.name == name:
+                block = 0
+                for low, high in values:
+                    first, end = bisect_left(dimension.lows, low), bisect_right(dimension.lows, high)
+                    if first < end:
+                        block |= ((1 << (end - first) * dimension.stride) - 1) << first * dimension.stride
+                return block * self._repeated(len(dimension.atoms) * dimension.stride)
+        return (1 << self.classes) - 1 if self.single.get(name, values.lowest()) in values else 0
+
+    def _repeated(self, period: int) -> int:
+        """The number whose bits at the multiples of a period are set, as far as there are classes."""
+        return ((1 << self.classes) - 1) // ((1 << period) - 1)
+
+    def slot(self, edge: int) -> int:
+        """The first slot that does not lie below an address."""
+        found = self.ranks.get(edge)
+        return bisect_left(self.starts, edge) if found is None else found
+
+    @property
+    def ranks(self) -> dict[int, int]:
+        """The slot that begins at an address, and the number of slots for the end of the address space."""
+        if not self._ranks:
+            self._ranks = dict(zip(self.starts, range(len(self.starts)), strict=True))
+            self._ranks[1 << fields.saddr_bits(self.family)] = len(self.starts)
+        return self._ranks
 
     def slots(self, values: IntervalSet) -> list[Pair]:
         """Half-open ranges of slots inside a set of source addresses."""
@@ -98,8 +132,7 @@ class Universe:
             return cached[1]
         ranges = []
         for low, high in values:
-            first = bisect_left(self.starts, low)
-            last = bisect_right(self.starts, high)
+            first, last = self.slot(low), self.slot(high + 1)
             if first < last:
                 ranges.append((first, last))
         self._slots[id(values)] = (values, ranges)
@@ -107,17 +140,49 @@ class Universe:
 
     def sources(self, region: Region) -> IntervalSet:
         """The source addresses of a region."""
-        top = (1 << fields.saddr_bits(self.family)) - 1
-        last = len(self.starts) - 1
-        return IntervalSet.of(
-            (self.starts[s], self.starts[s + 1] - 1 if s < last else top) for s, classes in region.items() if classes
-        )
+        edges = [*self.starts, 1 << fields.saddr_bits(self.family)]
+        out: list[Pair] = []
+        first = end = -1
+        for slot in sorted(region):
+            if slot != end:
+                if first >= 0:
+                    out.append((edges[first], edges[end] - 1))
+                first = slot
+            end = slot + 1
+        if first >= 0:
+            out.append((edges[first], edges[end] - 1))
+        return IntervalSet(tuple(out))
+
+    def described(self, classes: int, most: int) -> tuple[dict[str, IntervalSet], ...]:
+        """Classes as at most so many boxes of fields; () if it takes more. A field that is not named may have any value."""
+        boxes = self._described(classes, len(self.dimensions), most)
+        return tuple(boxes) if len(boxes) <= most else ()
+
+    def _described(self, classes: int, depth: int, most: int) -> list[dict[str, IntervalSet]]:
+        if depth == 0:
+            return [{}] if classes else []
+        dimension = self.dimensions[depth - 1]
+        below = (1 << dimension.stride) - 1
+        groups: dict[int, list[Pair]] = {}
+        for index, atom in enumerate(dimension.atoms):
+            inner = classes >> index * dimension.stride & below
+            if inner:
+                groups.setdefault(inner, []).append(atom)
+        out: list[dict[str, IntervalSet]] = []
+        for inner, atoms in groups.items():
+            found = self._described(inner, depth - 1, most)
+            if len(atoms) < len(dimension.atoms):
+                found = [{**box, dimension.name: IntervalSet.of(atoms)} for box in found]
+            out += found
+            if len(out) > most:
+                break
+        return out
 
     def choice(self, region: Region, source: int) -> dict[str, int]:
         """One choice of the free fields (lowest values) with which `source` is in the region; KeyError if it is not."""
         classes = region[bisect_right(self.starts, source) - 1]
         index = (classes & -classes).bit_length() - 1
-        return {d.name: d.atoms[index // d.stride % len(d.atoms)][0] for d in self.dimensions if len(d.atoms) > 1}
+        return {d.name: d.atoms[index // d.stride % len(d.atoms)][0] for d in self.dimensions}
 
 
 def _atoms(domain: IntervalSet, sets: list[IntervalSet]) -> list[Pair]:
@@ -151,11 +216,18 @@ def restricted(region: Region, ranges: list[Pair] | None, classes: int | None) -
                 if bits:
                     out[slot] = bits
         return out
+    if classes is None:
+        out = dict(region)
+        edges = [0, *(edge for pair in ranges for edge in pair), max(region, default=0) + 1]
+        for low, high in zip(edges[::2], edges[1::2], strict=True):
+            for slot in range(low, high):
+                out.pop(slot, None)
+        return out
     lows = [low for low, _ in ranges]
     for slot, bits in region.items():
         at = bisect_right(lows, slot) - 1
         if at >= 0 and slot < ranges[at][1]:
-            both = bits if classes is None else bits & classes
+            both = bits & classes
             if both:
                 out[slot] = both
     return out
@@ -163,6 +235,9 @@ def restricted(region: Region, ranges: list[Pair] | None, classes: int | None) -
 
 def add(region: Region, more: Region) -> None:
     """Add `more` to a region in place."""
+    if not region:
+        region.update(more)
+        return
     for slot, bits in more.items():
         region[slot] = region.get(slot, 0) | bits
 
@@ -184,3 +259,21 @@ def meet(first: Region, second: Region) -> Region:
     if len(first) > len(second):
         first, second = second, first
     return {slot: both for slot, bits in first.items() if (both := bits & second.get(slot, 0))}
+
+
+def union(first: Region, second: Region) -> Region:
+    """The union; one of the two themselves if the other is empty, so never change it in place."""
+    if not second:
+        return first
+    if not first:
+        return second
+    out = dict(first)
+    add(out, second)
+    return out
+
+
+def less(first: Region, second: Region) -> Region:
+    """The first without the second, as a region of its own."""
+    out = dict(first)
+    remove(out, second)
+    return out

@@ -7,15 +7,19 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from librespot_guard.firewall.model import Chain, Rule, Table, Verdict
+from librespot_guard.firewall.model import Chain, Table, Verdict
+from librespot_guard.reach import _limits as limits
 from librespot_guard.reach import routing
-from librespot_guard.reach._conditions import Entries
+from librespot_guard.reach._conditions import All, Entries
 from librespot_guard.reach._environment import Environment, Reader
-from librespot_guard.reach._lower import Assign, Branch, Decide, Lowered, Maybe, Need, Rewrite, Test, Translate, Untrack
-from librespot_guard.reach._region import Region, Universe, add, meet, remove, restricted
+from librespot_guard.reach._lower import Assign, Branch, Decide, Maybe, Need, Rewrite, Test, Translate, Untrack
+from librespot_guard.reach._outcome import Complex, Plain, outcome
+from librespot_guard.reach._paint import Stroke, paint
+from librespot_guard.reach._region import Region, Universe, add, less, meet, remove, restricted, union
+from librespot_guard.reach._shapes import Code, Shape, Sourced
+from librespot_guard.reach.intervals import IntervalSet
 from librespot_guard.reach.world import World
 
-_MOST_STEPS = 1_000_000
 Regions = dict[Environment, Region]
 
 
@@ -26,7 +30,11 @@ class TooComplexError(Exception):
 def merge(into: Regions, environment: Environment, region: Region) -> None:
     """Add a region to those of an environment."""
     if region:
-        add(into.setdefault(environment, {}), region)
+        have = into.get(environment)
+        if have is None:
+            into[environment] = dict(region)
+        else:
+            add(have, region)
 
 
 @dataclass(slots=True)
@@ -42,7 +50,7 @@ class Outcome:
 class _Frame:
     """One rule at work in one chain: `stays` loses what surely leaves, what verdicts send on goes to `after`."""
 
-    table: Table
+    code: Code
     result: Outcome
     depth: int
     stays: Region
@@ -50,101 +58,179 @@ class _Frame:
 
 
 @dataclass(slots=True)
+class _Known:
+    """What is known of one environment: its reader, and the outcome of the shapes met so far."""
+
+    reader: Reader
+    outcomes: dict[Shape, Plain | Complex | None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Walker:
-    """Walks chains for one world, ingress interface, family and protocol. `reasons` collects why a rule was undecided."""
+    """Walks chains for one world, ingress interface, family and protocol.
+
+    `idle` are shapes that do nothing, whatever the environment; `reasons` collects why a rule was undecided.
+    """
 
     world: World
     iface: str
     family: str
     proto: str
     universe: Universe
-    lowered: Callable[[Table, Rule], Lowered]
+    code: Callable[[Table, Chain], Code]
+    maps: dict[str, Entries]
+    idle: dict[Shape, Plain | Complex | None] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
     steps: int = 0
+    calls: int = 0
     where: str = ""
+    _environments: dict[Environment, _Known] = field(default_factory=dict)
 
     def chain(self, table: Table, chain: Chain, environment: Environment, region: Region, depth: int = 0) -> Outcome:
         """Walk one chain with a region, which is not changed. Raises TooComplexError."""
         result = Outcome()
-        if depth > 16:  # NFT_JUMP_STACK_SIZE: the kernel refuses to load deeper
+        self.calls += 1
+        if depth > limits.DEPTH:
             raise TooComplexError("chains nested deeper than the kernel allows")
+        if self.calls > limits.CALLS:
+            raise TooComplexError(f"the ruleset needs too many steps: more than {limits.CALLS} entries into chains")
+        code = self.code(table, chain)
         pending = {environment: dict(region)}
-        for rule in chain.rules:
-            lowered = self.lowered(table, rule)
-            self.where = f"{table.family} {table.name} {chain.name} handle {rule.handle}"
-            after: Regions = {}
-            for where, part in pending.items():
-                self._count(1)
-                self._rule(_Frame(table, result, depth, part, after), lowered, where)
-            for where, part in after.items():
-                merge(pending, where, part)
+        at, end = 0, len(code.shapes)
+        while at < end and pending:
+            last = self._run(code, at, pending, result)
             pending = {where: part for where, part in pending.items() if part}
-            if not pending:
-                break
+            if last < end and pending:
+                self.where = f"{table.family} {table.name} {chain.name} handle {chain.rules[last].handle}"
+                after: Regions = {}
+                for where, part in pending.items():
+                    self._count(1)
+                    self._rule(_Frame(code, result, depth, part, after), last, where)
+                for where, part in after.items():
+                    merge(pending, where, part)
+                pending = {where: part for where, part in pending.items() if part}
+            at = last + 1
         for where, part in pending.items():
             merge(result.fall, where, part)
         return result
 
+    def _run(self, code: Code, first: int, pending: Regions, result: Outcome) -> int:
+        """Work off plain rules from `first` on, as far as they are plain in every environment; the index behind them."""
+        last = len(code.shapes)
+        strokes = []
+        for where in pending:
+            known = self._known(where)
+            these, last = self._strokes(code, first, last, known)
+            strokes.append(these)
+        self._count(last - first)
+        for (where, region), these in zip(pending.items(), strokes, strict=True):
+            done = paint(region, [s for i, s in these if i < last], len(self.universe.starts))
+            merge(result.accept, where, done.accept)
+            merge(result.fall, where, done.fall)
+            add(result.stop, done.stop)
+        return last
+
+    def _known(self, where: Environment) -> _Known:
+        known = self._environments.get(where)
+        if known is None:
+            reader = Reader(self.world, self.iface, self.family, self.proto, where, self.universe, self.maps)
+            known = self._environments[where] = _Known(reader, dict(self.idle))
+        return known
+
+    def _strokes(self, code: Code, first: int, last: int, known: _Known) -> tuple[list[tuple[int, Stroke]], int]:
+        """The effect of rules first..last-1, with their numbers, up to the first that is not plain, whose number comes second."""
+        outcomes, end, ranks = known.outcomes, len(self.universe.starts), self.universe.ranks
+        lows, highs = code.lows, code.highs
+        out: list[tuple[int, Stroke]] = []
+        for index, shape in enumerate(code.shapes[first:last], first):
+            try:
+                found = outcomes[shape]
+            except KeyError:
+                found = outcomes[shape] = outcome(shape, known.reader)
+            if found is None:
+                continue
+            if not isinstance(found, Plain):
+                return out, index
+            low, high = 0, end
+            if shape.sourced:
+                if lows[index] > highs[index]:
+                    continue
+                low, high = ranks[lows[index]], ranks[highs[index] + 1]
+            if found.ranges is None:
+                out.append((index, (low, high, found.classes, found.kind)))
+            else:
+                for a, b in found.ranges:
+                    if a < high and b > low:
+                        out.append((index, (max(a, low), min(b, high), found.classes, found.kind)))
+        return out, last
+
     def _count(self, steps: int) -> None:
         self.steps += steps
-        if self.steps > _MOST_STEPS:
-            raise TooComplexError("the ruleset needs too many steps")
+        if self.steps > limits.STEPS:
+            raise TooComplexError(f"the ruleset needs too many steps: more than {limits.STEPS}")
 
     def _doubt(self, reason: str) -> None:
         self.reasons[f"{reason} ({self.where})"] += 1
 
-    def _rule(self, frame: _Frame, lowered: Lowered, environment: Environment) -> None:
+    def _rule(self, frame: _Frame, index: int, environment: Environment) -> None:
         """One rule. The work is in proportion to what the rule matches, not to all that passes it by."""
-        reader = Reader(self.world, self.iface, self.family, self.proto, environment, self.universe, lowered.maps)
+        shape = frame.code.shapes[index]
+        reader = self._known(environment).reader
         sure: Region = frame.stays
         maybe: Region = {}
         where = environment
-        for op in lowered.ops:
+        for op in shape.ops:
             if not sure and not maybe:
-                return
+                break
             match op:
                 case Need(name):
                     state = reader.state(name)
                     if state == "broken":
-                        return
+                        break
                     if state == "unknown":
-                        maybe, sure = _union(sure, maybe), {}
+                        maybe, sure = union(sure, maybe), {}
                         self._doubt(f"whether `{name}` can be read is not known")
                 case Maybe(reason):
-                    maybe, sure = _union(sure, maybe), {}
+                    maybe, sure = union(sure, maybe), {}
                     self._doubt(reason)
-                case Test():
+                case Test() | Sourced():
+                    test = op if isinstance(op, Test) else _own_interval(frame.code, index)
                     if maybe:
-                        holds, perhaps = self._test(reader, op, _union(sure, maybe))
-                        maybe = _less(
-                            _union(meet(sure, perhaps), meet(maybe, _union(holds, perhaps))), meet(sure, holds)
-                        )
+                        holds, perhaps = self._test(reader, test, union(sure, maybe))
+                        maybe = less(union(meet(sure, perhaps), meet(maybe, union(holds, perhaps))), meet(sure, holds))
                         sure = meet(sure, holds)
                     else:
-                        sure, maybe = self._test(reader, op, sure)
+                        sure, maybe = self._test(reader, test, sure)
                 case Assign() | Untrack() | Rewrite():
-                    where = self._changed(op, where, reader)
-                    reader = reader.moved(where)
+                    moved = self._changed(op, where, reader)
+                    if moved != where:
+                        frame, sure, maybe = self._moved(frame, where, environment, sure, maybe)
+                        where, reader = moved, self._known(moved).reader
                 case Translate():
                     self._settle(frame, Verdict("accept"), self._translated(op, where, reader), sure, maybe)
-                    return
+                    break
                 case Branch(entries):
-                    before = dict(sure) if where != environment else {}
                     self._branch(frame, entries, reader, sure, maybe)
-                    if where != environment:
-                        # what the map did not send away goes on as the rule changed it
-                        going = dict(_union(left := meet(before, frame.stays), maybe))
-                        _leave(frame.stays, left)
-                        merge(frame.after, where, going)
-                    return
-                case Decide(verdict) if verdict.kind != "continue":
+                    break
+                case Decide(verdict):
                     self._settle(frame, verdict, where, sure, maybe)
-                    return
-        if where != environment and (sure or maybe):
-            # the rule ended without a verdict, but it changed what later rules see
-            going = dict(_union(sure, maybe))
-            _leave(frame.stays, sure)
-            merge(frame.after, where, going)
+                    break
+        if where != environment:
+            # whatever the rest of the rule did not take goes on with what the rule changed
+            merge(frame.after, where, frame.stays)
+
+    @staticmethod
+    def _moved(
+        frame: _Frame, where: Environment, environment: Environment, sure: Region, maybe: Region
+    ) -> tuple[_Frame, Region, Region]:
+        """The packets that came to a statement which changes them go on apart, whether the rest of the rule matches them or not."""
+        going = dict(union(sure, maybe))
+        surely = dict(sure)
+        _leave(frame.stays, sure)
+        if where != environment:
+            merge(frame.after, where, frame.stays)
+        # what only perhaps came here is in both places
+        return replace(frame, stays=going), surely, less(going, surely)
 
     def _changed(self, op: Assign | Untrack | Rewrite, where: Environment, reader: Reader) -> Environment:
         """The environment after a statement that changes the packet or what is known of it."""
@@ -194,7 +280,7 @@ class Walker:
         """A verdict map: each entry's packets go where it says; a miss goes on."""
         taken: Region = {}
         sure = dict(sure) if sure is frame.stays else sure
-        every = _union(sure, maybe)
+        every = union(sure, maybe)
         if entries.doubt:
             self._doubt(entries.doubt)
         for condition, data in entries.entries:
@@ -203,9 +289,9 @@ class Walker:
             add(taken, surely)
             if not entries.doubt:
                 add(taken, meet(maybe, holds))
-            self._settle(frame, data, reader.environment, surely, _less(_union(holds, perhaps), surely))
+            self._settle(frame, data, reader.environment, surely, less(union(holds, perhaps), surely))
         if entries.catchall:
-            rest = _less(every, taken)
+            rest = less(every, taken)
             self._settle(frame, entries.otherwise, reader.environment, meet(sure, rest), meet(maybe, rest))
 
     def _settle(
@@ -214,7 +300,7 @@ class Walker:
         """Carry a verdict out on packets that surely or maybe came to it."""
         if not isinstance(verdict, Verdict) or verdict.kind == "continue":
             return
-        going = dict(_union(sure, maybe))
+        going = dict(union(sure, maybe))
         if not going:
             return
         _leave(frame.stays, sure)
@@ -226,7 +312,7 @@ class Walker:
         elif kind == "return":
             merge(result.fall, where, going)
         elif kind in ("jump", "goto"):
-            called = self.chain(frame.table, frame.table.chain(verdict.chain or ""), where, going, frame.depth + 1)
+            called = self._called(frame, verdict, where, going)
             add(result.stop, called.stop)
             for environment, part in called.accept.items():
                 merge(result.accept, environment, part)
@@ -237,6 +323,10 @@ class Walker:
             merge(result.accept, where, going)
             add(result.stop, going)
             merge(frame.after, where, going)
+
+    def _called(self, frame: _Frame, verdict: Verdict, where: Environment, going: Region) -> Outcome:
+        table = frame.code.table
+        return self.chain(table, table.chain(verdict.chain or ""), where, going, frame.depth + 1)
 
     def _test(self, reader: Reader, test: Test, region: Region) -> tuple[Region, Region]:
         """The parts of a region in which a test surely, and only perhaps, holds."""
@@ -258,8 +348,8 @@ class Walker:
                 add(perhaps, part)
         remove(perhaps, holds)
         if test.inverted:
-            rest = _less(region, holds) if holds else region
-            return (_less(rest, perhaps) if perhaps else rest), perhaps
+            rest = less(region, holds) if holds else region
+            return (less(rest, perhaps) if perhaps else rest), perhaps
         return holds, perhaps
 
 
@@ -271,18 +361,6 @@ def _leave(stays: Region, sure: Region) -> None:
         remove(stays, sure)
 
 
-def _union(first: Region, second: Region) -> Region:
-    """The union; one of the two themselves if the other is empty, so never change it in place."""
-    if not second:
-        return first
-    if not first:
-        return second
-    out = dict(first)
-    add(out, second)
-    return out
-
-
-def _less(first: Region, second: Region) -> Region:
-    out = dict(first)
-    remove(out, second)
-    return out
+def _own_interval(code: Code, index: int) -> Test:
+    """The test for a rule's own interval of sources."""
+    return Test((All({"saddr": IntervalSet.of([(code.lows[index], code.highs[index])])}),))

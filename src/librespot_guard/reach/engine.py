@@ -7,23 +7,22 @@ not analysed), both continuations are followed: `may` is what gets through in so
 from collections import Counter
 from functools import cached_property, reduce
 
-from librespot_guard.firewall.model import Rule, Table
 from librespot_guard.reach import _fields as fields
+from librespot_guard.reach import _limits as limits
 from librespot_guard.reach import routing
-from librespot_guard.reach._environment import Environment
-from librespot_guard.reach._hooks import Hooks, Placed, cone, effective_priority, reads
-from librespot_guard.reach._lower import Lowered, Lowering, Op, Rewrite, Translate
+from librespot_guard.reach._environment import Environment, interface_number
+from librespot_guard.reach._hooks import Hooks, Placed, cone, effective_priority, operations, reads
+from librespot_guard.reach._lower import Op, Rewrite, Test, Translate
+from librespot_guard.reach._outcome import Complex, Plain  # noqa: TC001 - beside its neighbours
 from librespot_guard.reach._passage import Arrival, Passage
 from librespot_guard.reach._region import Region, Universe, add, remove
+from librespot_guard.reach._shapes import Code, Shape, Shapes, Sourced, impossible, read_by
 from librespot_guard.reach._walk import TooComplexError, Walker
 from librespot_guard.reach.answer import Answer, Forwarded
 from librespot_guard.reach.intervals import IntervalSet
 from librespot_guard.reach.world import World
 
 __all__ = ["Answer", "Engine", "Forwarded", "effective_priority", "reachable"]
-
-_MOST_ENTRIES = 256
-_MOST_CANDIDATES = 4096
 
 
 class Engine:
@@ -51,8 +50,8 @@ class Engine:
         self.world, self.iface, self.family, self.proto = world, iface, family, proto
         self.target = target or world
         self.forwards = onward or self.target is not world
-        self._lowering = Lowering(family, proto, world.ruleset.byteorder)
-        self._lowered: dict[int, Lowered] = {}
+        self._narrow: Universe | None = None
+        self._idle: dict[Shape, Plain | Complex | None] = {}
         self._hooks: dict[str, Hooks] = {}
         self._order: dict[tuple[str, int], tuple[int, ...]] = {}
 
@@ -60,15 +59,29 @@ class Engine:
         """The hooks of a namespace on the way."""
         found = self._hooks.get(world.namespace.id)
         if found is None:
-            found = self._hooks[world.namespace.id] = Hooks(world, self.family, self.lowered)
+            found = self._hooks[world.namespace.id] = Hooks(world, self.family, self.shapes(world).code)
         return found
 
-    def lowered(self, table: Table, rule: Rule) -> Lowered:
-        """A rule, lowered once."""
-        found = self._lowered.get(id(rule))
-        if found is None:
-            found = self._lowered[id(rule)] = self._lowering.rule(table, rule)
+    def shapes(self, world: World) -> Shapes:
+        """The rules of a namespace, lowered for this family and protocol; shared by all engines that ask about it."""
+        return self._shapes(world, settled=self._settled)
+
+    def _shapes(self, world: World, *, settled: bool) -> Shapes:
+        key = ("shapes", self.family, self.proto, str(settled))
+        if key not in world.shared:
+            world.shared[key] = Shapes(self.family, self.proto, world.ruleset.byteorder, settled=settled)
+        found: Shapes = world.shared[key]
         return found
+
+    @cached_property
+    def _settled(self) -> bool:
+        """Whether no rule on the way rewrites packets, so that a packet of this protocol stays one."""
+        for world in self._worlds:
+            shapes = self._shapes(world, settled=True)
+            cone(self._starts(Hooks(world, self.family, shapes.code)), shapes.code)
+            if shapes.rewrites:
+                return False
+        return True
 
     @cached_property
     def _worlds(self) -> list[World]:
@@ -78,31 +91,71 @@ class Engine:
             for here in found:
                 for link in here.namespace.links:
                     for other, _ in self.world.around.far_ends(here, link.name):
-                        if all(other is not one for one in found) and len(found) < _MOST_ENTRIES:
+                        if all(other is not one for one in found) and len(found) < limits.ENTRIES:
                             found.append(other)
         return found
 
-    def _starts(self, world: World) -> list[Placed]:
+    def _starts(self, hooks: Hooks) -> list[Placed]:
         """The base chains of a namespace that packets of these questions can meet."""
-        hooks = self.hooks(world)
         found = [*hooks.at("ingress", self.iface), *hooks.at("prerouting"), *hooks.at("input")]
         if self.forwards:
             found += [*hooks.at("forward"), *hooks.at("postrouting")]
-            for link in world.namespace.links:
+            for link in hooks.world.namespace.links:
                 found += [*hooks.at("ingress", link.name), *hooks.at("egress", link.name)]
         return found
 
-    @cached_property
+    @property
     def universe(self) -> Universe:
-        """The slots and classes of these questions."""
+        """The slots and classes of the question that was asked last, or of all of them."""
+        return self._narrow or self._wide
+
+    @cached_property
+    def _wide(self) -> Universe:
+        return self._universe(frozenset())
+
+    @cached_property
+    def _cones(self) -> list[tuple[World, list[Code]]]:
+        """Every chain that packets of these questions can come through, by namespace."""
+        return [(w, cone(self._starts(self.hooks(w)), self.shapes(w).code)) for w in self._worlds]
+
+    @cached_property
+    def _operations(self) -> list[Op | Sourced]:
+        return list(dict.fromkeys(op for _, codes in self._cones for op in operations(codes)))
+
+    def _specialised(self, dst: int, dport: int) -> Universe | None:
+        """A universe for one question, without what only rules need that cannot match it; None if the packet may change on its way."""
+        if self.forwards or any(isinstance(op, Rewrite) or _moves(op) for op in self._operations):
+            return None
+        link = self.world.link(self.iface)
+        fixed = {"daddr": dst, "dport": dport, "iifname": interface_number(self.iface)}
+        if link is not None:
+            fixed |= {"iif": link.index, "iiftype": link.arp_type, "iifgroup": link.group}
+        return self._universe(
+            frozenset(op for op in self._operations if isinstance(op, Test) and impossible(op, fixed))
+        )
+
+    def _universe(self, dead: frozenset[Op | Sourced]) -> Universe:
+        """The universe of all rules but those with one of these operations, which never holds."""
         tested: dict[str, list[IntervalSet]] = {}
         edges: set[int] = set()
-        for world in self._worlds:
-            for lowered in cone(self._starts(world), self.lowered):
-                for name, values in reads(lowered):
+        idle: dict[Shape, Plain | Complex | None] = {}
+        for world, codes in self._cones:
+            live = set()
+            for shape in dict.fromkeys(shape for code in codes for shape in code.distinct):
+                if dead.isdisjoint(shape.ops):
+                    live.add(shape)
+                elif not shape.effective:
+                    idle[shape] = None
+            for op in dict.fromkeys(op for shape in live for op in shape.ops):
+                for name, values in read_by(op):
                     tested.setdefault(name, []).append(values)
-            edges |= {low for low, _ in routing.elementary(world, self.family)}
-        edges |= {edge for values in tested.get("saddr", ()) for low, high in values for edge in (low, high + 1)}
+            for name, values in reads([], self.shapes(world).maps):
+                tested.setdefault(name, []).append(values)
+            for code in codes:
+                edges.update(code.edges(live))
+            edges.update(low for low, _ in routing.elementary(world, self.family))
+        edges.update(edge for values in tested.get("saddr", ()) for low, high in values for edge in (low, high + 1))
+        self._idle = idle
         return Universe.build(self.family, self.proto, edges, tested)
 
     def ask(self, dst: int, dport: int) -> Answer:
@@ -135,6 +188,7 @@ class Engine:
     def _ask(self, dst: int, dport: int, order: dict[tuple[str, int], tuple[int, ...]]) -> Answer:
         """The answer with one order of the chains of equal priority."""
         self.hooks(self.world).order = order
+        self._narrow = self._specialised(dst, dport)
         everything = IntervalSet.full(fields.saddr_bits(self.family))
         doubts = dict.fromkeys((*self.world.doubts_about(self.iface, self.family), *self.hooks(self.world).unordered()))
         may = must = shown_may = shown_must = martian = IntervalSet()
@@ -174,6 +228,11 @@ class Engine:
         passes = [*sure_passes, *passes]
         return Answer(may, must, because, martian, shown_may, shown_must, tuple(onward), tuple(passes), certain)
 
+    def walker(self, world: World, iface: str) -> Walker:
+        """A walker for the question that was asked last."""
+        shapes, narrow = self.shapes(world), self.universe
+        return Walker(world, iface, self.family, self.proto, narrow, shapes.code, shapes.maps, self._idle)
+
     def _run(self, walkers: "_Walkers", entry: tuple[int, int]) -> Passage:
         """Send every packet to an entry."""
         run = Passage(self.family, self.proto, self.universe, self.hooks, walkers.of, self.forwards)
@@ -207,7 +266,7 @@ class Engine:
                 any(port in (dport, None) and (self._here(address) or address in (dst, None)) for address, port in ends)
             ):
                 found.append(entry)
-        if len(found) > _MOST_ENTRIES:
+        if len(found) > limits.ENTRIES:
             raise TooComplexError(f"destination NAT with {len(found)} combinations of addresses and ports")
         return found
 
@@ -221,21 +280,21 @@ class Engine:
     def _landings(self) -> dict[tuple[int, int], set[tuple[int | None, int | None]]]:
         """To where prerouting translates the destinations that its rules tell apart; only those that it does translate."""
         hooks = self.hooks(self.world)
-        rules = cone([*hooks.at("ingress", self.iface), *hooks.at("prerouting")], self.lowered)
-        if not any(_moves(op) for lowered in rules for op in lowered.ops):
+        shapes = self.shapes(self.world)
+        codes = cone([*hooks.at("ingress", self.iface), *hooks.at("prerouting")], shapes.code)
+        if not any(map(_moves, operations(codes))):
             return {}
         ports: set[int] = set()
         addresses = set(routing.tables(self.world, self.family).addresses)
-        for lowered in rules:
-            for name, values in reads(lowered):
-                if name in ("dport", "ct_dport"):
-                    # both sides of every border: the ports in between are like one of them
-                    borders = {edge for low, high in values for edge in (low - 1, low, high, high + 1)}
-                    ports |= {edge for edge in borders if 0 < edge < 65536}
-                elif name in ("daddr", "ct_daddr"):
-                    addresses |= {low for low, high in values if low == high}
+        for name, values in reads(codes, shapes.maps):
+            if name in ("dport", "ct_dport"):
+                # both sides of every border: the ports in between are like one of them
+                borders = {edge for low, high in values for edge in (low - 1, low, high, high + 1)}
+                ports |= {edge for edge in borders if 0 < edge < 65536}
+            elif name in ("daddr", "ct_daddr"):
+                addresses |= {low for low, high in values if low == high}
         ports = ports or {1}
-        if len(ports) * len(addresses) > _MOST_CANDIDATES:
+        if len(ports) * len(addresses) > limits.CANDIDATES:
             raise TooComplexError(
                 f"destination NAT with {len(ports) * len(addresses)} combinations of addresses and ports"
             )
@@ -255,7 +314,7 @@ class Engine:
         return {(e.dst, e.dport) for e, region in current.items() if region and (e.translated or e.dst is None)}
 
 
-def _moves(op: Op) -> bool:
+def _moves(op: Op | Sourced) -> bool:
     """Whether an operation sends packets to another destination."""
     return (isinstance(op, Translate) and not op.source) or (isinstance(op, Rewrite) and op.moves)
 
@@ -273,7 +332,7 @@ class _Walkers:
         key = (world.namespace.id, iface)
         if key not in self._made:
             engine = self._engine
-            walker = Walker(world, iface, engine.family, engine.proto, engine.universe, engine.lowered)
+            walker = engine.walker(world, iface)
             walker.reasons = self.reasons
             self._made[key] = walker
         return self._made[key]

@@ -31,19 +31,24 @@ def two_way(
         port: the port of the listener.
     """
     question = reached.question
-    hooks = [
-        engine.hooks(w).at(h) for w in {id(w): w for w in (world, host)}.values() for h in ("output", "postrouting")
-    ]
+    hooks = [(w, h) for w in {id(w): w for w in (world, host)}.values() for h in ("output", "postrouting")]
     if world is not host:
-        hooks.append(engine.hooks(host).at("forward"))
-        hooks.append(engine.hooks(host).at("prerouting"))
-    chains = [pair for group in hooks for pair in group if pair[1].hook is None or pair[1].hook.kind != "nat"]
-    if not any(c.rules or (c.hook and c.hook.policy != "accept") for _, c in chains):
+        hooks += [(host, "forward"), (host, "prerouting")]
+    chains = [
+        (w, pair)
+        for w, hook in hooks
+        for pair in engine.hooks(w).at(hook)
+        if pair[1].hook is None or pair[1].hook.kind != "nat"
+    ]
+    if not any(c.rules or (c.hook and c.hook.policy != "accept") for _, (_, c) in chains):
         return reached.routable, ()
     width = WIDTH[question.family]
     edges = {low for w in (world, host) for low, _ in routing.elementary(w, question.family)}
-    for lowered in cone(chains, engine.lowered):
-        for name, values in reads(lowered):
+    for w in (world, host):
+        shapes = engine.shapes(w)
+        codes = cone([pair for other, pair in chains if other is w], shapes.code)
+        edges |= {edge for code in codes for edge in code.edges()}
+        for name, values in reads(codes, shapes.maps):
             base, _, part = name.partition("@")
             if base in ("daddr", "saddr", "ct_daddr"):
                 # some bits of an address: if they are the leading ones, that is a prefix

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from librespot_guard.firewall import rule_text
 from librespot_guard.firewall.model import Rule, Table
 from librespot_guard.reach._environment import Environment, Reader
-from librespot_guard.reach._hooks import cone, reads
-from librespot_guard.reach._lower import Branch, Decide, Lowered, Need, Test, Translate, Untrack
+from librespot_guard.reach._hooks import cone
+from librespot_guard.reach._lower import Branch, Decide, Need, Test, Translate, Untrack
+from librespot_guard.reach._shapes import Shape, read_by
 from librespot_guard.reach.engine import Engine
 
 _STATES = ("established", "related", "untracked")
@@ -53,17 +54,14 @@ def standing(engine: Engine, dst: int, dport: int) -> tuple[Standing, ...]:
     """The exceptions on the way of packets to (dst, dport) over the engine's interface, each rule once for each kind."""
     hooks = engine.hooks(engine.world)
     chains = [*hooks.at("prerouting"), *hooks.at("input"), *(hooks.at("forward") if engine.forwards else ())]
-    places = {
-        id(rule): (table, chain.name)
-        for table in engine.world.ruleset.tables
-        for chain in table.chains
-        for rule in chain.rules
-    }
     out: dict[Standing, None] = {}
-    for lowered in cone(chains, engine.lowered):
-        table, chain = places[id(lowered.rule)]
-        for kind in _kinds(engine, lowered, dst, dport):
-            out[_named(kind, table, chain, lowered.rule)] = None
+    kinds: dict[Shape, list[str]] = {}
+    for code in cone(chains, engine.shapes(engine.world).code):
+        for rule, shape, low, high in zip(code.chain.rules, code.shapes, code.lows, code.highs, strict=True):
+            if shape not in kinds:
+                kinds[shape] = _kinds(engine, shape, dst, dport)
+            if kinds[shape] and low <= high:
+                out |= {_named(kind, code.table, code.chain.name, rule): None for kind in kinds[shape]}
     return tuple(out)
 
 
@@ -71,24 +69,25 @@ def _named(kind: str, table: Table, chain: str, rule: Rule) -> Standing:
     return Standing(kind, f"{table.family} {table.name}", chain, rule.handle, rule_text(rule), _WORDS[kind])
 
 
-def _kinds(engine: Engine, lowered: Lowered, dst: int, dport: int) -> list[str]:
+def _kinds(engine: Engine, shape: Shape, dst: int, dport: int) -> list[str]:
     here = Environment(dst, dport, ct="new")
-    if any(isinstance(op, Untrack) for op in lowered.ops):
-        return ["notrack"] if _applies(engine, lowered, replace(here, ct="none")) else []
-    if not _accepts(lowered):
+    if any(isinstance(op, Untrack) for op in shape.ops):
+        return ["notrack"] if _applies(engine, shape, replace(here, ct="none")) else []
+    if not _accepts(shape):
         return []
-    names = {name.partition("@")[0] for name, _ in reads(lowered)}
+    names = {name.partition("@")[0] for op in shape.ops for name, _ in read_by(op)}
+    names |= {"saddr"} if shape.sourced else set()
     if "ct_state" in names:
-        new = _applies(engine, lowered, here)
+        new = _applies(engine, shape, here)
         # what lets new flows in as well is told by the answer itself
-        return [kind for kind in _STATES if not new and _applies(engine, lowered, replace(here, ct=kind))]
-    if names & _CHOSEN and not names & {"saddr", "ether_src"} and _applies(engine, lowered, here):
+        return [kind for kind in _STATES if not new and _applies(engine, shape, replace(here, ct=kind))]
+    if names & _CHOSEN and not names & {"saddr", "ether_src"} and _applies(engine, shape, here):
         return ["stateless"]
     return []
 
 
-def _accepts(lowered: Lowered) -> bool:
-    for op in lowered.ops:
+def _accepts(shape: Shape) -> bool:
+    for op in shape.ops:
         if isinstance(op, Decide) and op.verdict.kind == "accept":
             return True
         if isinstance(op, Branch):
@@ -99,10 +98,11 @@ def _accepts(lowered: Lowered) -> bool:
     return False
 
 
-def _applies(engine: Engine, lowered: Lowered, environment: Environment) -> bool:
+def _applies(engine: Engine, shape: Shape, environment: Environment) -> bool:
     """Whether the rule can match a packet in this state that comes in over the engine's interface."""
-    reader = Reader(engine.world, engine.iface, engine.family, engine.proto, environment, engine.universe, lowered.maps)
-    for op in lowered.ops:
+    maps = engine.shapes(engine.world).maps
+    reader = Reader(engine.world, engine.iface, engine.family, engine.proto, environment, engine.universe, maps)
+    for op in shape.ops:
         if isinstance(op, Need) and reader.state(op.field) == "broken":
             return False
         if not isinstance(op, Test):

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
+from typing import Any
 
 from librespot_guard import firewall
 from librespot_guard.firewall.agreement import differences
@@ -27,6 +28,8 @@ class World:
     filters: tuple[OtherFilter, ...] = ()
     _links: dict[str, Link] = field(default_factory=dict, repr=False, compare=False)
     around: "Worlds | None" = field(default=None, repr=False, compare=False)
+    # what engines work out once for all questions: one entry for each family and protocol; never carried over by `replace`
+    shared: dict[tuple[str, ...], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def link(self, name: str) -> Link | None:
         """The interface of this name."""

@@ -1,0 +1,144 @@
+"""First match wins: a run of rules with sure verdicts, worked off in one go.
+
+Where every rule takes all classes of its slots, each slot is taken once: the next free slot is found by union and find. Else a
+segment tree over the slots keeps, at the inner nodes, the classes that some rule took of all slots below; since a node takes only
+what no node above it has, the deepest node that has a class is the one that took it first.
+"""
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+from librespot_guard.reach._region import Region
+
+# (first slot, end, classes or None for all, kind of verdict)
+Stroke = tuple[int, int, int | None, str]
+# below this many looks at a slot, no tree is worth its building
+_FEW = 50_000
+
+
+@dataclass(slots=True)
+class Painted:
+    """Where the packets of a region went. Of the three regions no two share a packet."""
+
+    accept: Region = field(default_factory=dict)
+    stop: Region = field(default_factory=dict)
+    fall: Region = field(default_factory=dict)
+
+    def of(self, kind: str) -> Region:
+        """The region of a verdict: accept, drop, reject or return."""
+        return self.accept if kind == "accept" else self.fall if kind == "return" else self.stop
+
+
+def paint(region: Region, strokes: list[Stroke], slots: int) -> Painted:
+    """Work off rules in their order. What they take leaves the region, which has slots from 0 to `slots` - 1."""
+    held = sorted(region)
+    if len(held) < slots:
+        # strokes in terms of the slots that there are
+        strokes = [(bisect_left(held, a), bisect_left(held, b), classes, kind) for a, b, classes, kind in strokes]
+    partial = any(classes is not None for _, _, classes, _ in strokes)
+    if not partial:
+        return _whole(region, held, strokes)
+    looks = sum(b - a for a, b, _, _ in strokes if a < b)
+    return _in_tree(region, held, strokes) if looks > _FEW else _by_slot(region, held, strokes)
+
+
+def _whole(region: Region, held: list[int], strokes: list[Stroke]) -> Painted:
+    """Every stroke takes its slots whole."""
+    after = list(range(len(held) + 1))
+    colour: list[str | None] = [None] * len(held)
+    for first, end, _, kind in strokes:
+        at = first
+        while at < end:
+            step = after[at]
+            if step == at:
+                # all of the stroke is taken once it is done
+                colour[at] = kind
+                after[at] = end
+                at += 1
+            else:
+                if (further := after[step]) != step:
+                    after[at] = further
+                at = step
+    out = Painted()
+    for slot, kind_of in zip(held, colour, strict=True):
+        if kind_of is not None:
+            out.of(kind_of)[slot] = region[slot]
+    if len(out.accept) + len(out.stop) + len(out.fall) == len(region):
+        region.clear()
+    else:
+        for part in (out.accept, out.stop, out.fall):
+            for slot in part:
+                del region[slot]
+    return out
+
+
+def _by_slot(region: Region, held: list[int], strokes: list[Stroke]) -> Painted:
+    """Few looks: slot by slot."""
+    out = Painted()
+    for first, end, classes, kind in strokes:
+        into = out.of(kind)
+        for slot in held[first:end]:
+            bits = region.get(slot, 0)
+            taken = bits if classes is None else bits & classes
+            if taken:
+                into[slot] = into.get(slot, 0) | taken
+                if taken == bits:
+                    del region[slot]
+                else:
+                    region[slot] = bits ^ taken
+    return out
+
+
+def _in_tree(region: Region, held: list[int], strokes: list[Stroke]) -> Painted:
+    size = 1 << (len(held) - 1).bit_length()
+    own = [0] * (2 * size)
+    kinds = {"accept": [0] * (2 * size), "return": [0] * (2 * size)}
+    every = 0
+    for bits in region.values():
+        every |= bits
+    for first, end, classes, kind in strokes:
+        if first >= end:
+            continue
+        of_kind = kinds.get(kind)
+        stack = [(1, 0, size, every if classes is None else classes & every)]
+        while stack:
+            node, low, high, need = stack.pop()
+            need &= ~own[node]
+            if not need:
+                continue
+            if first <= low and high <= end:
+                own[node] |= need
+                if of_kind is not None:
+                    of_kind[node] |= need
+                continue
+            middle = (low + high) >> 1
+            if first < middle:
+                stack.append((2 * node, low, middle, need))
+            if end > middle:
+                stack.append((2 * node + 1, middle, high, need))
+    return _settled(region, held, own, kinds["accept"], kinds["return"])
+
+
+def _settled(region: Region, held: list[int], own: list[int], accept: list[int], fall: list[int]) -> Painted:
+    """Carry what inner nodes have down to the slots."""
+    size = len(own) // 2
+    for node in range(2, 2 * size):
+        above, mine = node >> 1, own[node]
+        own[node] = own[above] | mine
+        accept[node] |= accept[above] & ~mine
+        fall[node] |= fall[above] & ~mine
+    out = Painted()
+    for at, slot in enumerate(held, size):
+        bits = region[slot]
+        taken = bits & own[at]
+        if not taken:
+            continue
+        parts = (taken & accept[at], taken & fall[at])
+        for into, part in zip((out.accept, out.fall, out.stop), (*parts, taken & ~parts[0] & ~parts[1]), strict=True):
+            if part:
+                into[slot] = part
+        if taken == bits:
+            del region[slot]
+        else:
+            region[slot] = bits ^ taken
+    return out
