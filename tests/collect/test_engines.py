@@ -1,22 +1,27 @@
 """Containers: real engines, an engine that answers nonsense, and none at all."""
 
+import contextlib
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from librespot_guard import catalog
 from librespot_guard.collect import contained, engines
+from librespot_guard.collect.processes import Process
 from librespot_guard.lab import daemons
+from librespot_guard.snapshot import Container, Service
 from support import Schema
 
 STAGE = Path(__file__).with_name("engine_stage.sh")
@@ -182,6 +187,49 @@ def test_an_engine_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert took < 2
     assert "does not answer in time" in gaps[0].why
+
+
+def test_an_engine_that_dribbles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that sends a byte now and then costs the time allowed for a whole answer, not for each byte."""
+    monkeypatch.setattr(engines, "SECONDS", 0.5)
+    folder = Path(tempfile.mkdtemp(prefix="lsg-"))
+    path = folder / "d.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(1)
+
+        def dribble() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                for _ in range(100):
+                    connection.sendall(b"H")
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=dribble)
+        thread.start()
+        started = time.monotonic()
+        _, gaps = engines.read_containers([("podman", str(path))])
+        took = time.monotonic() - started
+        thread.join()
+    shutil.rmtree(folder)
+
+    assert took < 2
+    assert "does not answer in time" in gaps[0].why
+
+
+def test_whose_word_counts() -> None:
+    """Which process is in a container is believed of root's engine and one's own, not of anybody's."""
+    service = Service("a", "librespot", None, 4194304, 0, "/usr/bin/librespot", "1")
+    box = engines.Known(Container("podman", ID, "x", "i", "running", "host"), 4194304)
+    process = Process(4194304, 1, "x", "", ("x",), 0, None, "/", None, None, "1", 1)
+
+    def told(*, trusted: bool) -> Container | None:
+        boxes = [replace(box, trusted=trusted)]
+        (found,) = contained.attach([service], boxes, {4194304: process}, catalog.load())
+        return found.container_details
+
+    assert told(trusted=True) == box.container
+    assert told(trusted=False) is None
 
 
 def test_no_engine(tmp_path: Path) -> None:

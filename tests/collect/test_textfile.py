@@ -18,6 +18,7 @@ def test_a_file(tmp_path: Path) -> None:
     assert read(str(tmp_path / "gone")) == read(str(tmp_path / "gone"))
     assert (read(str(tmp_path / "gone")).text, read(str(tmp_path / "gone")).gap) == (None, None)
     assert read(str(tmp_path / "a/below")).gap is None
+    assert read("/dev/null").text == ""
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder", "loop", "huge", "zeros", "socket"])

@@ -21,7 +21,7 @@ def attach(
     running: Iterable[Service], boxes: Sequence[Known], processes: Mapping[int, Process], catalog: Catalog
 ) -> Iterator[Service]:
     """The services, each with what the engine says about its container: by the id in its cgroup, else by the container's first process."""
-    by_pid = {box.pid: box for box in boxes if box.pid}
+    by_pid = {box.pid: box for box in boxes if box.pid and box.trusted}
     for service in running:
         own = service.container or ""
         box = next((b for b in boxes if len(own) >= 12 and b.container.id.startswith(own)), None)

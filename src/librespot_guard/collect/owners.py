@@ -18,18 +18,18 @@ class Owners:
 def read_owners(proc: Path = Path("/proc")) -> Owners:
     """Look through the open files of every process. A process that vanishes meanwhile holds nothing any more."""
     pids: dict[int, list[int]] = {}
-    waiting = [entry for entry in proc.iterdir() if entry.name.isdigit()]
+    waiting = [name for name in os.listdir(proc) if name.isdigit()]  # noqa: PTH208 - as below
     # a process that is just starting or ending refuses even root for a moment: those get a second look
     for _ in range(2):
-        waiting = [entry for entry in waiting if not _look(entry, pids)]
+        waiting = [name for name in waiting if not _look(f"{proc}/{name}/fd", int(name), pids)]
     return Owners({inode: tuple(sorted(holders)) for inode, holders in pids.items()}, len(waiting))
 
 
-def _look(entry: Path, pids: dict[int, list[int]]) -> bool:
+def _look(folder: str, pid: int, pids: dict[int, list[int]]) -> bool:
     """Note the sockets of one process; whether it could be looked at, or is gone."""
     try:
-        for inode in set(_sockets(entry / "fd")):
-            pids.setdefault(inode, []).append(int(entry.name))
+        for inode in set(_sockets(folder)):
+            pids.setdefault(inode, []).append(pid)
     except PermissionError:
         return False
     except OSError as error:
@@ -38,7 +38,7 @@ def _look(entry: Path, pids: dict[int, list[int]]) -> bool:
     return True
 
 
-def _sockets(folder: Path) -> Iterator[int]:
+def _sockets(folder: str) -> Iterator[int]:
     with os.scandir(folder) as files:
         for file in files:
             try:
