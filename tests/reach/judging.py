@@ -217,6 +217,7 @@ def _bounded(packet: Packet, what: Seen, answers: dict[Ask, tuple[Answer, BddAns
 def _open_rules(world: World) -> dict[tuple[str, int], Callable[[Packet], bool]]:
     """Rules (table, handle) of which one packet can't tell whether they match, with for which packets that is so."""
     out: dict[tuple[str, int], Callable[[Packet], bool]] = {}
+    unsure = _unsure_marks(world)
     for table in world.ruleset.tables:
         sets = {s.name for s in table.sets if any(e.conditional for e in s.elements)}
         for chain in table.chains:
@@ -225,7 +226,8 @@ def _open_rules(world: World) -> dict[tuple[str, int], Callable[[Packet], bool]]
                 if any(
                     isinstance(e, _OPEN)
                     or (isinstance(e, fw.Lookup) and e.set_name in sets)
-                    or (isinstance(e, fw.Meta) and e.key in _OPEN_META)
+                    or (isinstance(e, fw.Meta) and (e.key in _OPEN_META or e.key in unsure))
+                    or (isinstance(e, fw.Ct) and e.key in unsure)
                     or (isinstance(e, fw.Xt) and e.kind == "match" and e.name not in MATCHES)
                     for e in rule.exprs
                 ):
@@ -233,6 +235,17 @@ def _open_rules(world: World) -> dict[tuple[str, int], Callable[[Packet], bool]]
                 elif loads:
                     out[f"{table.family} {table.name}", rule.handle] = partial(_reads_the_open, loads)
     return out
+
+
+def _unsure_marks(world: World) -> set[str]:
+    """Which marks some rule sets to what one packet can't tell; a mark of the connection may be copied to the packet and back."""
+    rules = [r for t in world.ruleset.tables for c in t.chains for r in c.rules]
+    unsure = any(
+        any(isinstance(e, fw.MetaSet | fw.CtSet) for e in r.exprs)
+        and any(isinstance(e, _OPEN) or (isinstance(e, fw.Meta) and e.key in _OPEN_META) for e in r.exprs)
+        for r in rules
+    )
+    return {"mark"} if unsure else set()
 
 
 def _always(_packet: Packet) -> bool:
