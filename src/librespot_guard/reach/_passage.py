@@ -13,6 +13,7 @@ from librespot_guard.reach import routing
 from librespot_guard.reach._environment import Environment
 from librespot_guard.reach._hooks import CONNTRACK_PRIORITY, NAT_PRIORITIES, Hooks, effective_priority
 from librespot_guard.reach._onward import Onward, onward
+from librespot_guard.reach._outcome import complement
 from librespot_guard.reach._region import Region, Universe, add, remove, restricted
 from librespot_guard.reach._walk import Regions, TooComplexError, Walker, merge
 from librespot_guard.reach.intervals import IntervalSet
@@ -98,8 +99,7 @@ class Passage:
         refused = sources.martian - self.martian
         ends = replace(sources, may=sources.may - refused, must=sources.must - refused)
         going = restricted(region, self.universe.slots(ends.may), None)
-        rest = dict(region)
-        remove(rest, restricted(region, self.universe.slots(ends.must), None))
+        rest = restricted(region, complement(self.universe.slots(ends.must), len(self.universe.starts)), None)
         merge(local, environment, going)
         if not self.forward:
             add(self.stopped, rest)

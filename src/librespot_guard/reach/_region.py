@@ -206,8 +206,16 @@ def restricted(region: Region, ranges: list[Pair] | None, classes: int | None) -
         if classes is None:
             return dict(region)
         return {slot: both for slot, bits in region.items() if (both := bits & classes)}
-    out: Region = {}
-    if sum(high - low for low, high in ranges) <= len(region):
+    inside = sum(high - low for low, high in ranges)
+    if classes is None and 2 * inside > len(region):
+        out = dict(region)
+        edges = [0, *(edge for pair in ranges for edge in pair), max(region, default=0) + 1]
+        for low, high in zip(edges[::2], edges[1::2], strict=True):
+            for slot in range(low, high):
+                out.pop(slot, None)
+        return out
+    out = {}
+    if inside <= len(region):
         for low, high in ranges:
             for slot in range(low, high):
                 bits = region.get(slot, 0)
@@ -216,18 +224,11 @@ def restricted(region: Region, ranges: list[Pair] | None, classes: int | None) -
                 if bits:
                     out[slot] = bits
         return out
-    if classes is None:
-        out = dict(region)
-        edges = [0, *(edge for pair in ranges for edge in pair), max(region, default=0) + 1]
-        for low, high in zip(edges[::2], edges[1::2], strict=True):
-            for slot in range(low, high):
-                out.pop(slot, None)
-        return out
     lows = [low for low, _ in ranges]
     for slot, bits in region.items():
         at = bisect_right(lows, slot) - 1
         if at >= 0 and slot < ranges[at][1]:
-            both = bits & classes
+            both = bits if classes is None else bits & classes
             if both:
                 out[slot] = both
     return out
@@ -244,7 +245,8 @@ def add(region: Region, more: Region) -> None:
 
 def remove(region: Region, less: Region) -> None:
     """Take `less` out of a region in place."""
-    for slot, bits in less.items():
+    both = less if len(less) <= len(region) else {slot: less[slot] for slot in region if slot in less}
+    for slot, bits in both.items():
         have = region.get(slot)
         if have is not None:
             rest = have & ~bits

@@ -8,6 +8,7 @@ question, not once per rule.
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
+from itertools import compress
 
 from librespot_guard.firewall import model as fw
 from librespot_guard.reach import _bits as bits
@@ -83,21 +84,27 @@ class Shape:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Code:
-    """A chain after lowering: for each rule its shape and its interval of sources (all of them unless the shape is `sourced`)."""
+    """A chain after lowering: for each rule its shape and its sources, low <= source < end (all of them unless it is `sourced`)."""
 
     table: fw.Table
     chain: fw.Chain
     shapes: list[Shape]
     lows: list[int]
-    highs: list[int]
+    ends: list[int]
     distinct: tuple[Shape, ...]
 
     def edges(self, live: Container[Shape] | None = None) -> Iterator[int]:
-        """Where the rules' own intervals of sources begin, and the addresses behind them; of `live` shapes alone, if given."""
-        for shape, low, high in zip(self.shapes, self.lows, self.highs, strict=True):
-            if shape.sourced and low <= high and (live is None or shape in live):
-                yield low
-                yield high + 1
+        """Where the rules' own intervals of sources begin, and the addresses behind them; of `live` shapes alone, if given.
+
+        They may include the end of the address space, and edges of rules that match nothing.
+        """
+        if live is None:
+            yield from self.lows
+            yield from self.ends
+        else:
+            chosen = list(map(live.__contains__, self.shapes))
+            yield from compress(self.lows, chosen)
+            yield from compress(self.ends, chosen)
 
 
 class Shapes:
@@ -129,7 +136,7 @@ class Shapes:
         top = (1 << self._size) - 1
         shapes: list[Shape] = []
         lows: list[int] = []
-        highs: list[int] = []
+        ends: list[int] = []
         for rule in chain.rules:
             node, low, high = root, 0, top
             for expr in rule.exprs:
@@ -150,8 +157,8 @@ class Shapes:
                     break
             shapes.append(node)
             lows.append(low)
-            highs.append(high)
-        return Code(table, chain, shapes, lows, highs, tuple(dict.fromkeys(shapes)))
+            ends.append(max(high + 1, low))
+        return Code(table, chain, shapes, lows, ends, tuple(dict.fromkeys(shapes)))
 
     def _child(self, table: fw.Table, node: Shape, rule: fw.Rule, expr: fw.Expr) -> Shape:
         """The node behind an expression that is no parameter."""

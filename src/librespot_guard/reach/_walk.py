@@ -3,9 +3,11 @@
 Where a rule can't be decided, its packets are in two places at once: where the verdict leads, and with the next rule.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from librespot_guard.firewall.model import Chain, Table, Verdict
 from librespot_guard.reach import _limits as limits
@@ -63,6 +65,21 @@ class _Known:
 
     reader: Reader
     outcomes: dict[Shape, Plain | Complex | None] = field(default_factory=dict)
+    _complex: dict[int, list[int]] = field(default_factory=dict)
+
+    def next_complex(self, code: Code, first: int) -> int:
+        """The number of the first rule from `first` on that is not plain here, or the number of rules."""
+        found = self._complex.get(id(code))
+        if found is None:
+            for shape in code.distinct:
+                if shape not in self.outcomes:
+                    self.outcomes[shape] = outcome(shape, self.reader)
+            found = []
+            if any(isinstance(self.outcomes[shape], Complex) for shape in code.distinct):
+                found = [i for i, shape in enumerate(code.shapes) if isinstance(self.outcomes[shape], Complex)]
+            self._complex[id(code)] = found
+        at = bisect_left(found, first)
+        return found[at] if at < len(found) else len(code.shapes)
 
 
 @dataclass(slots=True)
@@ -116,15 +133,11 @@ class Walker:
 
     def _run(self, code: Code, first: int, pending: Regions, result: Outcome) -> int:
         """Work off plain rules from `first` on, as far as they are plain in every environment; the index behind them."""
-        last = len(code.shapes)
-        strokes = []
-        for where in pending:
-            known = self._known(where)
-            these, last = self._strokes(code, first, last, known)
-            strokes.append(these)
+        known = [self._known(where) for where in pending]
+        last = min(one.next_complex(code, first) for one in known)
         self._count(last - first)
-        for (where, region), these in zip(pending.items(), strokes, strict=True):
-            done = paint(region, [s for i, s in these if i < last], len(self.universe.starts))
+        for (where, region), one in zip(pending.items(), known, strict=True):
+            done = paint(region, self._strokes(code, first, last, one), len(self.universe.starts))
             merge(result.accept, where, done.accept)
             merge(result.fall, where, done.fall)
             add(result.stop, done.stop)
@@ -137,32 +150,28 @@ class Walker:
             known = self._environments[where] = _Known(reader, dict(self.idle))
         return known
 
-    def _strokes(self, code: Code, first: int, last: int, known: _Known) -> tuple[list[tuple[int, Stroke]], int]:
-        """The effect of rules first..last-1, with their numbers, up to the first that is not plain, whose number comes second."""
-        outcomes, end, ranks = known.outcomes, len(self.universe.starts), self.universe.ranks
-        lows, highs = code.lows, code.highs
-        out: list[tuple[int, Stroke]] = []
-        for index, shape in enumerate(code.shapes[first:last], first):
-            try:
-                found = outcomes[shape]
-            except KeyError:
-                found = outcomes[shape] = outcome(shape, known.reader)
-            if found is None:
-                continue
+    def _strokes(self, code: Code, first: int, last: int, known: _Known) -> list[Stroke]:
+        """The effect of rules first..last-1, which are plain."""
+        outcomes, slots, ranks = known.outcomes, len(self.universe.starts), self.universe.ranks
+        out: list[Stroke] = []
+        for shape, low, end in islice(zip(code.shapes, code.lows, code.ends, strict=True), first, last):
+            found = outcomes[shape]
             if not isinstance(found, Plain):
-                return out, index
-            low, high = 0, end
+                continue
             if shape.sourced:
-                if lows[index] > highs[index]:
-                    continue
-                low, high = ranks[lows[index]], ranks[highs[index] + 1]
-            if found.ranges is None:
-                out.append((index, (low, high, found.classes, found.kind)))
+                if low < end:
+                    low, end = ranks[low], ranks[end]  # noqa: PLW2901 - addresses become slots
             else:
-                for a, b in found.ranges:
-                    if a < high and b > low:
-                        out.append((index, (max(a, low), min(b, high), found.classes, found.kind)))
-        return out, last
+                low, end = 0, slots  # noqa: PLW2901
+            if found.ranges is None:
+                out.append((low, end, found.classes, found.kind))
+            else:
+                out += [
+                    (max(a, low), min(b, end), found.classes, found.kind)
+                    for a, b in found.ranges
+                    if a < end and b > low
+                ]
+        return out
 
     def _count(self, steps: int) -> None:
         self.steps += steps
@@ -363,4 +372,4 @@ def _leave(stays: Region, sure: Region) -> None:
 
 def _own_interval(code: Code, index: int) -> Test:
     """The test for a rule's own interval of sources."""
-    return Test((All({"saddr": IntervalSet.of([(code.lows[index], code.highs[index])])}),))
+    return Test((All({"saddr": IntervalSet.of([(code.lows[index], code.ends[index] - 1)])}),))

@@ -169,9 +169,9 @@ class _Scanner:
         """The parts of a rule, with its own interval of sources, as boxes."""
         low, high = 0, len(self.universe.starts)
         if code.shapes[index].sourced:
-            if code.lows[index] > code.highs[index]:
+            if code.lows[index] >= code.ends[index]:
                 return []
-            low, high = self.universe.ranks[code.lows[index]], self.universe.ranks[code.highs[index] + 1]
+            low, high = self.universe.ranks[code.lows[index]], self.universe.ranks[code.ends[index]]
         out = []
         for ranges, classes in parts:
             if ranges is None:

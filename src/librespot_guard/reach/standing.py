@@ -57,10 +57,10 @@ def standing(engine: Engine, dst: int, dport: int) -> tuple[Standing, ...]:
     out: dict[Standing, None] = {}
     kinds: dict[Shape, list[str]] = {}
     for code in cone(chains, engine.shapes(engine.world).code):
-        for rule, shape, low, high in zip(code.chain.rules, code.shapes, code.lows, code.highs, strict=True):
+        for rule, shape, low, end in zip(code.chain.rules, code.shapes, code.lows, code.ends, strict=True):
             if shape not in kinds:
                 kinds[shape] = _kinds(engine, shape, dst, dport)
-            if kinds[shape] and low <= high:
+            if kinds[shape] and low < end:
                 out |= {_named(kind, code.table, code.chain.name, rule): None for kind in kinds[shape]}
     return tuple(out)
 
