@@ -75,6 +75,8 @@ def read(file: Path) -> list[Case]:
     return [case(block) for block in file.read_text(encoding="utf-8").split("### ")[1:]]
 
 
-CASES = tuple(c for file in sorted(FOLDER.glob("*.nft")) if file.stem != "iptables" for c in read(file))
+CASES = tuple(c for file in sorted(FOLDER.glob("*.nft")) if file.stem not in ("iptables", "xt") for c in read(file))
 # only where iptables-nft is installed
 IPTABLES = tuple(read(FOLDER / "iptables.nft"))
+# only where iptables-nft, iptables-legacy and ipset are installed
+XT = tuple(read(FOLDER / "xt.nft"))

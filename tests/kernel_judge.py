@@ -10,20 +10,22 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
-from librespot_guard import collect, firewall
+from librespot_guard import collect
 from librespot_guard.lab import _nfnetlink
 from librespot_guard.lab.frames import build, token_of
 from librespot_guard.lab.inject import Injector, Receiver
 from librespot_guard.lab.sandbox import Host, Sandbox
 from librespot_guard.reach.interpreter import trace
 from librespot_guard.reach.packet import Packet, Trace
-from librespot_guard.reach.world import World
+from librespot_guard.reach.world import World, world
+from librespot_guard.snapshot import Snapshot
 
 _NFNLGRP_NFTRACE = 9
 _TRACE = 10 << 8 | 17  # NFT_MSG_TRACE
@@ -71,6 +73,7 @@ class Judgement:
     verdict: str
     trail: tuple[Fact, ...]
     said: Trace
+    world: World
 
     @property
     def same_verdict(self) -> bool:
@@ -132,12 +135,11 @@ def read_world() -> World:
     """The facts about the namespace of the calling thread, with its rules decoded."""
     namespace, gaps = collect.read_namespace(owners={}, cgroups={})
     assert namespace.nft is not None, gaps
-    ruleset = firewall.decode(namespace.nft, byteorder=sys.byteorder)
-    return World(namespace, ruleset, ruleset.incomplete)
+    return world(Snapshot("", "", "", "", sys.byteorder, (namespace,)))
 
 
 def load(rules: str) -> None:
-    """Replace the rules of the calling thread's namespace. Raises AssertionError with what nft said."""
+    """Replace the rules of nf_tables in the calling thread's namespace. Raises AssertionError with what nft said."""
     done = subprocess.run(
         ["nft", "-f", "-"], input=f"flush ruleset\n{rules}\n", text=True, capture_output=True, check=False
     )
@@ -160,9 +162,8 @@ def _judge(place: Stage, cases: Sequence[Case]) -> list[Judgement]:
             before = _sysctls(case.sysctls)
             load(case.rules + TRACER)
             for command in case.iptables:
-                done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
-                assert done.returncode == 0, f"{command}: {done.stderr}"
-            world = read_world()
+                _run(command)
+            facts = read_world()
             for packet in case.packets:
                 number += 1
                 _nfnetlink.forget_connections()
@@ -174,9 +175,44 @@ def _judge(place: Stage, cases: Sequence[Case]) -> list[Judgement]:
                 )
                 injectors[packet.iface].send(frame)
                 verdict = _outcome(packet, frame, _TOKEN + number, ears, taps)
-                out.append(Judgement(case, packet, verdict, listener.trail(_TOKEN + number), trace(world, packet)))
+                out.append(
+                    Judgement(case, packet, verdict, listener.trail(_TOKEN + number), trace(facts, packet), facts)
+                )
             _sysctls(before)
+            _forget(case.iptables)
     return out
+
+
+def _run(command: str) -> None:
+    # an ordinary user may not write the usual lock file
+    with tempfile.NamedTemporaryFile() as lock:
+        done = subprocess.run(
+            command.split(),
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "XTABLES_LOCKFILE": lock.name},
+        )
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+
+
+def _forget(commands: Sequence[str]) -> None:
+    """Take back what `load` does not: rules of legacy iptables, and ipsets."""
+    for program in ("iptables-legacy", "ip6tables-legacy"):
+        used = {_table(c) for c in commands if c.split()[0] == program}
+        for table in used:
+            _run(f"{program} -t {table} -F")
+            _run(f"{program} -t {table} -X")
+        if "filter" in used:
+            _run(f"{program} -P INPUT ACCEPT")
+    if any(c.startswith("ipset ") for c in commands):
+        load("")
+        _run("ipset destroy")
+
+
+def _table(command: str) -> str:
+    words = command.split()
+    return words[words.index("-t") + 1] if "-t" in words else "filter"
 
 
 def _sysctls(values: dict[str, str]) -> dict[str, str]:
@@ -294,4 +330,5 @@ def report(judgements: Sequence[Judgement]) -> str:
 
 
 def _without_tracer(trail: tuple[Fact, ...]) -> tuple[Fact, ...]:
-    return tuple(f for f in trail if "zz_tracer" not in f[0])
+    # the kernel tells of no rules of legacy iptables
+    return tuple(f for f in trail if "zz_tracer" not in f[0] and "(legacy)" not in f[0])

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from interpreter_corpus import CASES, IPTABLES
+from interpreter_corpus import CASES, IPTABLES, XT
 from kernel_judge import Judgement, Stage, judge, load, read_world, report, stage
 from librespot_guard.lab import _nfnetlink
 from librespot_guard.lab.inject import Receiver
+from librespot_guard.reach.engine import reachable
 from librespot_guard.reach.interpreter import trace
 from librespot_guard.reach.packet import Packet
+from librespot_guard.reach.routing import number
 
 pytestmark = pytest.mark.kernel
 
@@ -63,6 +65,46 @@ def test_extensions_of_iptables(place: Stage) -> None:
     wrong = report(judged)
     assert not wrong, wrong
     assert not any(j.said.verdict == "undecided" for j in judged)
+
+
+def test_extensions_legacy_tables_and_ipsets() -> None:
+    """What is read from the blobs of rules, from legacy tables and from ipsets decides as it does in the kernel."""
+    for program in ("iptables-nft", "iptables-legacy", "ipset"):
+        if shutil.which(program) is None:
+            pytest.skip(f"`{program}` is missing (Debian packages iptables and ipset)")
+    # a place of its own: a legacy table that was used once stays, with its policies
+    with stage() as own:
+        judged = judge(own, XT)
+    wrong = report(judged)
+    assert not wrong, wrong
+    # whether a set had room for the packet, what an ICMP header has in the place of ports, and where the way back leads
+    assert {(j.case.name, j.packet.proto) for j in judged if j.said.verdict == "undecided"} == {
+        ("a port that opens for who knocks", "tcp"),
+        ("not in a set of ports, for packets without ports", "icmp"),
+        *(("both ways of reverse paths", proto) for proto in ("tcp", "udp", "icmp", "icmpv6")),
+    }
+    outside = [str(j) for j in judged if j.packet.state == "new" and not _inside_bounds(j)]
+    assert not outside, outside[0]
+
+
+# the engine answers for every length and lifetime that a stranger may choose, the packet has one
+_CHOSEN = {"kinds of packets, lengths, lifetimes"}
+
+
+def _inside_bounds(judgement: Judgement) -> bool:
+    """Whether the engine's bounds have room for what the kernel did with a packet that opens a flow to this host."""
+    packet, world = judgement.packet, judgement.world
+    own = {a.address for a in world.namespace.addresses}
+    if packet.proto not in ("tcp", "udp") or packet.dst not in own or packet.flags != 2:
+        return True
+    # a port is reached from every port on the wire that is translated to it
+    moved = any("REDIRECT" in command for command in judgement.case.iptables)
+    port = 3678 if moved and packet.dport == 80 else packet.dport
+    answer = reachable(world, iface=packet.iface, family=packet.family, proto=packet.proto, dst=packet.dst, dport=port)
+    source = number(packet.src)
+    if judgement.verdict == "delivered":
+        return source in answer.may
+    return moved or source not in answer.must or judgement.case.name in _CHOSEN
 
 
 LOOPBACK = {

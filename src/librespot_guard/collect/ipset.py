@@ -27,6 +27,7 @@ _LIST = 6 << 8 | 7  # NFNL_SUBSYS_IPSET, IPSET_CMD_LIST
 _PROTOCOL, _SETNAME, _TYPENAME, _FAMILY, _DATA, _ADT = 1, 2, 3, 5, 7, 8
 _IP, _IP_TO, _CIDR, _PORT, _PORT_TO, _TIMEOUT, _PROTO, _FLAGS = 1, 2, 3, 4, 5, 6, 7, 8
 _NAME = 18
+_NETMASK, _BITMASK = 20, 12
 _NOMATCH = 4  # IPSET_FLAG_NOMATCH
 _SO_IP_SET, _BY_NAME = 83, 6
 _VERSION = 6
@@ -73,11 +74,18 @@ def _read() -> str:
         if name not in created:
             created.add(name)
             family = _FAMILIES.get(parts.get(_FAMILY, b"\x02")[0], "inet")
-            lasting = _TIMEOUT in attributes(parts.get(_DATA, b""))
+            declared = attributes(parts.get(_DATA, b""))
+            lasting = _TIMEOUT in declared
             lines.append(f"# number {_number(name)} {name}")
-            lines.append(f"create {name} {kind} family {family}{' timeout 0' * lasting}")
+            lines.append(f"create {name} {kind} family {family}{' timeout 0' * lasting}{_mask(declared)}")
         lines += (f"add {name} {entry}" for entry in _entries(kind, parts.get(_ADT, b"")))
     return "\n".join(lines) + "\n" * bool(lines)
+
+
+def _mask(declared: dict[int, bytes]) -> str:
+    """What an address is masked with before it is looked up."""
+    netmask = f" netmask {declared[_NETMASK][0]}" if declared.get(_NETMASK) else ""
+    return netmask + (f" bitmask {_address(declared[_BITMASK])}" if _BITMASK in declared else "")
 
 
 def _number(name: str) -> int:

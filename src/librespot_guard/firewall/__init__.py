@@ -1,6 +1,7 @@
 """A neutral model of a packet filter, and its readers."""
 
 from librespot_guard.firewall.decode import decode
+from librespot_guard.firewall.ipset_save import KEY as IPSET
 from librespot_guard.firewall.ipset_save import IpSets
 from librespot_guard.firewall.legacy import legacy_tables
 from librespot_guard.firewall.listings import read_listings
@@ -52,6 +53,7 @@ from librespot_guard.firewall.words import expression_text, rule_text
 from librespot_guard.firewall.xt_native import native
 
 __all__ = [
+    "IPSET",
     "SET_ANONYMOUS",
     "SET_CONCAT",
     "SET_CONSTANT",

@@ -10,7 +10,9 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from librespot_guard.errors import InputError
 from librespot_guard.firewall.model import (
+    SET_ANONYMOUS,
     SET_CONCAT,
+    SET_CONSTANT,
     SET_INTERVAL,
     SET_TIMEOUT,
     Element,
@@ -22,6 +24,11 @@ from librespot_guard.firewall.model import (
 )
 from librespot_guard.firewall.nft_json_types import PROTOCOLS, Unsupported
 
+KEY = "ipset "
+"""What the names of ipsets begin with in the model, where every table that looks one up has a copy."""
+
+_PORTED = (6, 17)  # TCP and UDP, of which ip_set_get_ip_port reads ports
+_PREFIXED = ("hash:ip", "bitmap:ip")
 _MODELLED = ("hash:ip", "hash:net", "bitmap:ip", "bitmap:port", "hash:ip,port")
 
 
@@ -76,10 +83,18 @@ class IpSets:
             raise Unsupported(f"the ipset `{name}` of type {found.kind}")
         if (found.family == "inet6") != (family == "ip6") and found.kind != "bitmap:port":
             raise Unsupported(f"the ipset `{name}` of the other family")
-        key = f"ipset {name}"
+        if "bitmask" in found.options or ("netmask" in found.options and found.kind not in _PREFIXED):
+            raise Unsupported(f"the ipset `{name}` with a mask")
+        key = KEY + name
         if key not in sets:
             sets[key] = self._set(key, found)
         loads = self._loads(family, found.kind, directions)
+        if found.kind == "bitmap:port" and not inverted:
+            # packets of other protocols are in no set of ports
+            protocols = f"{KEY}protocols with ports"
+            elements = tuple(Element(bytes([number])) for number in _PORTED)
+            sets.setdefault(protocols, Set(protocols, SET_ANONYMOUS | SET_CONSTANT, 1, elements))
+            loads = [Meta("l4proto", 0), Lookup(protocols, 0), *loads]
         return [*loads, Lookup(key, 0, None, inverted)]
 
     @staticmethod
@@ -112,6 +127,8 @@ class IpSets:
             elements = [self._with_port(line, words, size) for line, words in found.entries]
             return Set(key, flags | SET_CONCAT, size + 8, tuple(elements), (size, 1, 2))
         entries = [self._entry(line, words, size, found.kind) for line, words in found.entries]
+        if "netmask" in found.options:
+            entries = [self._widened(found, entry, size) for entry in entries]
         return Set(key, flags, size, tuple(_painted(entries, size)))
 
     def _entry(self, line: int, words: tuple[str, ...], size: int, kind: str) -> "Entry":
@@ -127,6 +144,14 @@ class IpSets:
         if not 0 <= first <= last < 1 << 8 * size:
             raise Unsupported(f"{self.source}:{line}: the entry {words[0]!r}")
         return Entry(first, last, nomatch, expires)
+
+    def _widened(self, found: IpSet, entry: "Entry", size: int) -> "Entry":
+        """An address of a set with a netmask: it stands for its network."""
+        text = "".join(found.options[found.options.index("netmask") + 1 :][:1])
+        if not text.isdecimal() or int(text) > 8 * size:
+            raise Unsupported(f"{self.source}: the netmask {text!r} of the ipset `{found.name}`")
+        rest = (1 << 8 * size - int(text)) - 1
+        return Entry(entry.first & ~rest, entry.last | rest, entry.nomatch, entry.expires)
 
     def _with_port(self, line: int, words: tuple[str, ...], size: int) -> Element:
         nomatch, expires = self._rest(line, words)

@@ -199,12 +199,12 @@ class _Reader:
         inverted = raw[layout.inversions]
         for number, (name, bit) in enumerate((("-s", 8), ("-d", 16))):
             value, mask = raw[number * size :][:size], raw[(number + 2) * size :][:size]
-            if any(mask):
+            if any(mask) or inverted & bit:
                 yield bool(inverted & bit), name, (_network(value, mask),)
         for number, (name, bit) in enumerate((("-i", 1), ("-o", 2))):
             at = 4 * size + 16 * number
             text, ones = raw[at : at + 16].split(b"\0")[0].decode("utf-8", "replace"), raw[at + 32 : at + 48]
-            if any(ones):
+            if any(ones) or inverted & bit:
                 # "eth+" is stored as it was written, with a mask that ends before its plus
                 shown = ones.rstrip(b"\0").count(b"\xff")
                 yield bool(inverted & bit), name, (text if shown > len(text) else text[:shown] + "+",)

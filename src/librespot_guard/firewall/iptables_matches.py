@@ -49,6 +49,7 @@ _ADDRTYPES = {
 }  # fmt: skip
 _PKTTYPES = {"unicast": 0, "host": 0, "broadcast": 1, "multicast": 2}
 _SADDR, _DADDR = 1, 2
+_IPV6_HEADER = 40
 
 
 class Matches:
@@ -195,7 +196,8 @@ class Matches:
             words = values[0].split(",")
             if all(w in _STATES for w in words):
                 return bits(Ct("state", 0), flags(values[0], _STATES), op)
-            if all(w in _STATUS for w in words):
+            # without a connection there is no status to load, and then only the inverted match holds
+            if all(w in _STATUS for w in words) and not inverted:
                 return bits(Ct("status", 0), flags(values[0], _STATUS), op)
         if name in ("--ctorigdst", "--ctorigsrc") and len(values) == 1:
             way = "dst" if name == "--ctorigdst" else "src"
@@ -260,14 +262,16 @@ class Matches:
         ]
 
     def _length(self, option: Option) -> list[Expr]:
+        """The length of the packet with its IP header, which the length field of IPv6 leaves out (length_mt6 of xt_length.c)."""
         inverted, name, values = option
-        if name != "--length" or len(values) != 1 or self.family != "ip":
+        if name != "--length" or len(values) != 1:
             raise Unsupported(f"length {name}")
         low, high = bounds(values[0], 65535)
-        return [
-            Payload("network", 2, 2, 0),
-            Range("neq" if inverted else "eq", 0, low.to_bytes(2, "big"), high.to_bytes(2, "big")),
-        ]
+        offset, header = (2, 0) if self.family == "ip" else (4, _IPV6_HEADER)
+        if high < header:
+            raise Unsupported("a length that no packet has")
+        ends = (max(n - header, 0).to_bytes(2, "big") for n in (low, high))
+        return [Payload("network", offset, 2, 0), Range("neq" if inverted else "eq", 0, *ends)]
 
     def _mac(self, option: Option) -> list[Expr]:
         inverted, name, values = option

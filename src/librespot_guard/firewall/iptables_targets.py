@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from librespot_guard.firewall.data import ALL_SLOTS
+from librespot_guard.firewall.ipset_save import KEY
 from librespot_guard.firewall.iptables_save import Module
 from librespot_guard.firewall.iptables_values import masked
 from librespot_guard.firewall.model import (
@@ -14,6 +15,7 @@ from librespot_guard.firewall.model import (
     Bitwise,
     Ct,
     CtSet,
+    Dynset,
     Expr,
     Immediate,
     Masquerade,
@@ -35,7 +37,7 @@ _ASIDE = (
     "LOG", "NFLOG", "ULOG", "TRACE", "AUDIT", "LED", "IDLETIMER", "RATEEST", "TCPMSS", "CHECKSUM", "TEE", "SECMARK", "CONNSECMARK",
 )  # fmt: skip
 # they change what a later condition may read, and never decide
-_HARMLESS = ("CLASSIFY", "SET", "HMARK")
+_HARMLESS = ("CLASSIFY",)
 _REJECTS = {
     "icmp-net-unreachable": 0, "icmp-host-unreachable": 1, "icmp-proto-unreachable": 2, "icmp-port-unreachable": 3,
     "icmp-net-prohibited": 9, "icmp-host-prohibited": 10, "icmp-admin-prohibited": 13, "icmp6-no-route": 0,
@@ -43,6 +45,7 @@ _REJECTS = {
 }  # fmt: skip
 _PORT_SLOT = 12
 _ADDRESS_END = 4
+_SET_SLOT = 0
 _OPTION = Callable[[Module, str], list[Expr]]
 
 
@@ -134,6 +137,25 @@ def _connmark(module: Module, _: str) -> list[Expr]:
     return [Ct("mark", 0), *_xmark(names[0], _one(options, names[0]) or ""), CtSet("mark", 0)]
 
 
+def _hmark(_module: Module, _: str) -> list[Expr]:
+    """The mark becomes a hash with a seed of its own."""
+    return [Unknown("xt target HMARK", b"", writes=(0,)), MetaSet("mark", 0)]
+
+
+def _set(module: Module, _: str) -> list[Expr]:
+    """Entries that packets add to ipsets, or take out: what these hold is then not known for long."""
+    options = _options(module, "--add-set", "--del-set", "--exist", "--timeout")
+    found: list[Expr] = [
+        Dynset(KEY + options[name][0], operation, _SET_SLOT)
+        for name, operation in (("--add-set", "add"), ("--del-set", "delete"))
+        if options.get(name)
+    ]
+    if not found:
+        raise Unsupported("SET of no set")
+    # adding may fail and the next rule has its turn all the same (set_target_v3 of xt_set.c)
+    return found[:1] if len(found) == 1 else [found[1], found[0]]
+
+
 def _ct(module: Module, _: str) -> list[Expr]:
     options = _options(
         module, "--notrack", "--helper", "--ctevents", "--expevents", "--zone", "--zone-orig", "--timeout"
@@ -217,6 +239,8 @@ _READERS: Mapping[str, _OPTION] = {
     "REJECT": _reject,
     "MARK": _mark,
     "CONNMARK": _connmark,
+    "HMARK": _hmark,
+    "SET": _set,
     "CT": _ct,
     "NOTRACK": lambda _m, _f: [Notrack()],
     "DNAT": _nat,

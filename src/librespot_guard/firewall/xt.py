@@ -12,7 +12,7 @@ from librespot_guard.firewall.iptables_values import Option
 from librespot_guard.firewall.model import Xt
 from librespot_guard.firewall.nft_json_types import Unsupported
 from librespot_guard.firewall.xt_block import Block
-from librespot_guard.firewall.xt_targets import TARGETS
+from librespot_guard.firewall.xt_targets import TARGETS, target_set
 
 # linux/netfilter/xt_conntrack.h with IP_CT_NUMBER = 5
 _CT_STATES = {0: "INVALID", 1: "ESTABLISHED", 2: "RELATED", 3: "NEW", 6: "SNAT", 7: "DNAT", 8: "UNTRACKED"}
@@ -33,6 +33,8 @@ def options(xt: Xt, *, family: str, order: str, ipsets: Mapping[int, str] | None
     block = Block(family, xt, order)
     if xt.kind == "match" and xt.name == "set":
         return Module("set", (_set(block, ipsets),))
+    if xt.kind == "target" and xt.name == "SET":
+        return Module("SET", tuple(target_set(block, ipsets)))
     readers = _MATCHES if xt.kind == "match" else TARGETS
     reader = readers.get(xt.name)
     if reader is None:
@@ -263,6 +265,8 @@ def _set(block: Block, ipsets: Mapping[int, str] | None) -> Option:
         # counters and flags that make the answer depend on them
         raise Unsupported("set with counters or flags")
     index, dimensions, flags = block.word(0, 2), block.xt.info[2], block.xt.info[3]
+    if flags >> (dimensions + 1):
+        raise Unsupported("set with flags, such as --return-nomatch")
     name = (ipsets or {}).get(index)
     if name is None:
         raise Unsupported(f"the ipset number {index}, whose name is not known")

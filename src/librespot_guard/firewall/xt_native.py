@@ -3,13 +3,13 @@
 What has no equivalent stays an `Xt`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from librespot_guard.firewall.ipset_save import IpSets
+from librespot_guard.firewall.ipset_save import KEY, IpSets
 from librespot_guard.firewall.iptables_matches import Matches
 from librespot_guard.firewall.iptables_targets import target
-from librespot_guard.firewall.model import Chain, Expr, Rule, Ruleset, Set, Table, Unknown, Xt
+from librespot_guard.firewall.model import SET_EVAL, Chain, Dynset, Expr, Rule, Ruleset, Set, Table, Unknown, Xt
 from librespot_guard.firewall.nft_json_types import Unsupported
 from librespot_guard.firewall.xt import options
 
@@ -22,9 +22,32 @@ def native(ruleset: Ruleset, *, ipsets: IpSets | None = None, numbers: Mapping[i
         ipsets: the contents of ipsets, for `-m set`.
         numbers: the names of ipsets by the kernel's numbers.
     """
-    if not any(isinstance(e, Xt) for t in ruleset.tables for c in t.chains for r in c.rules for e in r.exprs):
-        return ruleset
-    return replace(ruleset, tables=tuple(_table(t, ruleset.byteorder, ipsets, numbers or {}) for t in ruleset.tables))
+    tables = ruleset.tables
+    if any(isinstance(e, Xt) for e in _expressions(tables)):
+        tables = tuple(_table(t, ruleset.byteorder, ipsets, numbers or {}) for t in tables)
+    tables = _changing(tables)
+    return ruleset if tables == ruleset.tables else replace(ruleset, tables=tables)
+
+
+def _expressions(tables: Iterable[Table]) -> Iterator[Expr]:
+    for table in tables:
+        for chain in table.chains:
+            for rule in chain.rules:
+                yield from rule.exprs
+
+
+def _changing(tables: tuple[Table, ...]) -> tuple[Table, ...]:
+    """The tables with each ipset marked into which, or out of which, some rule of any table puts entries."""
+    found = {e.set_name for e in _expressions(tables) if isinstance(e, Dynset) and e.set_name.startswith(KEY)}
+    if any(isinstance(e, Xt) and (e.kind, e.name) == ("target", "SET") for e in _expressions(tables)):
+        # which sets it changes is not understood
+        found |= {s.name for t in tables for s in t.sets if s.name.startswith(KEY)}
+    if not found:
+        return tables
+    return tuple(
+        replace(t, sets=tuple(replace(s, flags=s.flags | SET_EVAL) if s.name in found else s for s in t.sets))
+        for t in tables
+    )
 
 
 def _table(table: Table, order: str, ipsets: IpSets | None, numbers: Mapping[int, str]) -> Table:

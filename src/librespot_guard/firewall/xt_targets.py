@@ -1,10 +1,14 @@
 """Targets of iptables out of their parameter blocks, as options: struct xt_NAME_tginfo, ipt_NAME_info, nf_nat_range."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from librespot_guard.firewall.iptables_values import Option
 from librespot_guard.firewall.nft_json_types import Unsupported
 from librespot_guard.firewall.xt_block import Block
+
+# NF_NAT_RANGE_* of linux/netfilter/nf_nat.h
+_MAP_IPS, _PROTO, _RANDOM, _RANDOM_FULLY, _OFFSET, _NETMAP = 1, 2, 4, 16, 32, 64
+_NO_SET = 0xFFFF  # IPSET_INVALID_ID
 
 
 def _reject(block: Block) -> list[Option]:
@@ -56,11 +60,15 @@ def _span(block: Block) -> tuple[str, str]:
     block.need(start + 8 + 2 * size)
     flags, at = block.word(start), start + 4
     host = ports = ""
-    if flags & 1:
+    if flags & _MAP_IPS:
         first, last = block.address(at), block.address(at + size)
         host = first if first == last else f"{first}-{last}"
-    if flags & 2:
+    if flags & (_OFFSET | _NETMAP):
+        raise Unsupported(f"{block.xt.name} that shifts ports or maps networks")
+    if flags & _PROTO:
         low, high = (int.from_bytes(block.xt.info[a : a + 2], "big") for a in (at + 2 * size, at + 2 * size + 2))
+        if low != high and flags & (_RANDOM | _RANDOM_FULLY):
+            raise Unsupported(f"{block.xt.name} to a port at random")
         ports = str(low) if low == high else f"{low}-{high}"
     return host, ports
 
@@ -75,6 +83,26 @@ def _destination(option: str) -> Callable[[Block], list[Option]]:
         return [(False, option, (f"{host}:{ports}" if ports else host,))]
 
     return read
+
+
+def target_set(block: Block, ipsets: Mapping[int, str] | None) -> list[Option]:
+    """Struct xt_set_info_target_v1 to v3: the sets to add to, to take out of, and to read marks from, as in struct xt_set_info."""
+    block.need(8, 1, 2, 3)
+    if block.xt.revision == 3:
+        block.need(20)
+        if block.word(8, 2) != _NO_SET:
+            raise Unsupported("SET with --map-set")
+    out: list[Option] = []
+    for offset, name in ((0, "--add-set"), (4, "--del-set")):
+        index, dimensions, flags = block.word(offset, 2), block.xt.info[offset + 2], block.xt.info[offset + 3]
+        if index == _NO_SET:
+            continue
+        found = (ipsets or {}).get(index)
+        if found is None:
+            raise Unsupported(f"the ipset number {index}, whose name is not known")
+        ways = ",".join("src" if flags >> number & 1 else "dst" for number in range(1, dimensions + 1))
+        out.append((False, name, (found, ways)))
+    return out
 
 
 def _to_ports(block: Block) -> list[Option]:

@@ -193,7 +193,7 @@ def _lookup(run: Runner, expr: fw.Lookup) -> Result:
     index = run.library.index(run.table, expr.set_name)
     outcomes = index.find(run.registers.read(expr.sreg, index.set.key_length))
     why = f"whether it is in set {expr.set_name} can't be told from the packet"
-    if (run.table.family, run.table.name, expr.set_name) in run.flow.changed_sets:
+    if _identity(run, expr.set_name) in run.flow.changed_sets:
         outcomes = [Hit(None), Hit(fw.Element(b"")), *(Hit(e) for e in index.set.elements)]
         why = f"an earlier rule changed set {expr.set_name} for this packet"
     picked = _pick(run, expr, outcomes, why)
@@ -210,6 +210,11 @@ def _lookup(run: Runner, expr: fw.Lookup) -> Result:
             expr.dreg, (data, b"\xff" * len(data)) if isinstance(data, bytes) else unsure(index.set.data_length)
         )
     return _condition(run, picked, expr)
+
+
+def _identity(run: Runner, name: str) -> tuple[str, str, str]:
+    """Which set a name means: one of the table, or an ipset, of which every table has a copy."""
+    return ("", "", name) if name.startswith(fw.IPSET) else (run.table.family, run.table.name, name)
 
 
 def _pick(run: Runner, expr: fw.Lookup, outcomes: list[Hit], why: str) -> Hit:
@@ -288,7 +293,7 @@ def _pass(_run: Runner, _expr: fw.Pass) -> Result:
 
 
 def _dynset(run: Runner, expr: fw.Dynset) -> Result:
-    run.flow.changed_sets.add((run.table.family, run.table.name, expr.set_name))
+    run.flow.changed_sets.add(_identity(run, expr.set_name))
     return (
         None if expr.op == "delete" else run.either(f"whether set {expr.set_name} has room depends on earlier packets")
     )
