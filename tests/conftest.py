@@ -14,9 +14,14 @@ from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
 
 from support import SOURCE, Guard, Schema, Validator, everything_is_demanded, missing_kernel_feature, path_with_sbin
+
+# a busy machine is slow by the clock, which says nothing about a strategy
+settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("busy")
 
 NEEDS_THE_MACHINE = ("kernel", "family")
 

@@ -6,6 +6,7 @@ from audit.case import OPEN, SAFE, clean, has, speaker
 from audit.cases_family import FAMILY
 from audit.cases_listing import CASES as LISTING
 from audit.cases_paths import PATHS
+from audit.cases_quality import CASES as QUALITY
 from audit.cases_structure import CASES as STRUCTURE
 from audit.hosts import (
     ACCEPT,
@@ -359,6 +360,7 @@ CASES = (
         rules=OPEN,
     ),
     *STRUCTURE,
+    *QUALITY,
     *FAMILY,
     *PATHS,
     *LISTING,

@@ -299,7 +299,7 @@ def test_discovery_is_off_by_configuration(rust: Daemon) -> None:
         finally:
             process.stop()
     assert _causes(found) == {"discovery-off": "sure"}
-    assert "--disable-discovery" in found[0]["evidence"][0]
+    assert "disable-discovery" in found[0]["evidence"][0]
 
 
 def test_a_stale_announcement(python: Daemon) -> None:

@@ -1,6 +1,7 @@
 """YAML to plain values: the core schema of YAML 1.2, places, limits, and both loaders of PyYAML."""
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -147,9 +148,11 @@ def test_both_loaders_read_the_same(text: str) -> None:
         assert fast.places == pure.places
 
 
+# PyYAML writes a text such as 0E0 without quotes: by YAML 1.1 that is no number, by YAML 1.2 it is
+TEXTS = st.text(max_size=20).filter(lambda text: not re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", text))
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False) | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=20,
 )
 

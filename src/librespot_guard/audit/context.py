@@ -122,7 +122,7 @@ class Context:
 
     def world(self, ns_id: str) -> World:
         """The world of a namespace, its packet filter decoded."""
-        return self._keep(("world", ns_id), lambda: self._worlds[ns_id])
+        return self.keep(("world", ns_id), lambda: self._worlds[ns_id])
 
     def _unfiltered(self, ns_id: str) -> World:
         """The same namespace without any packet filter."""
@@ -130,11 +130,11 @@ class Context:
         def bare() -> World:
             return World(self.snapshot.namespace(ns_id), Ruleset((), self.snapshot.byteorder))
 
-        return self._keep(("unfiltered", ns_id), bare)
+        return self.keep(("unfiltered", ns_id), bare)
 
     def exposures(self, service: Service, *surfaces: str) -> tuple[Exposure, ...]:
         """Every way from outside (not over loopback) to the listeners of a service that have one of these surfaces."""
-        return self._keep(
+        return self.keep(
             ("exposures", service.netns, service.pid, *surfaces), lambda: tuple(self._exposures(service, surfaces))
         )
 
@@ -181,9 +181,10 @@ class Context:
             bare += [_anybody(r) for r in filtered if r.question.through is not None]
             return filtered, bare
 
-        return self._keep(("answers", ns_id, listener), ask)
+        return self.keep(("answers", ns_id, listener), ask)
 
-    def _keep(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
+    def keep(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
+        """What was made under a key, made now if it was not."""
         if key not in self._kept:
             self._kept[key] = make()
         kept: T = self._kept[key]  # type: ignore[assignment]

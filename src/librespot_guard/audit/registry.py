@@ -9,6 +9,7 @@ from librespot_guard.audit.checks import (
     packet_filter,
     paths,
     process,
+    quality,
     settings,
     structure,
     takeover,
@@ -29,6 +30,7 @@ CHECKS: tuple[Check, ...] = tuple(
                 process,
                 packet_filter,
                 structure,
+                quality,
                 paths,
                 listing,
             )

@@ -19,7 +19,7 @@ Examples:
   librespot-guard reach --snapshot host.json           on any machine, at any time
   ssh pi sudo librespot-guard snapshot > pi.json       the facts of another host
   librespot-guard snapshot --no-ask | less             without asking the services anything
-  librespot-guard snapshot import --help               … of a host where librespot-guard can't run
+  librespot-guard snapshot import --help               … of a host where librespot-guard does not run
 """
 IMPORT_EPILOG = """\b
 Examples:

@@ -104,14 +104,18 @@ def _no_listener(subject: Subject) -> Iterable[Diagnosis]:
 
 
 def discovery_off(subject: Subject) -> str:
-    """The setting that switches discovery off, "" if none was seen."""
+    """The setting that switches discovery off, and where it stands; "" if none was seen."""
     service = subject.service
-    for argument in service.argv[1:]:
-        if argument in ("--disable-discovery", "-O"):
-            return f"it was started with `{argument}`"
-    if "LIBRESPOT_DISABLE_DISCOVERY" in service.environment:
-        value = service.environment["LIBRESPOT_DISABLE_DISCOVERY"]
-        return f"LIBRESPOT_DISABLE_DISCOVERY={value} is in its environment"
+    flavour = next((f for f in catalog.load().flavours if f.name == service.flavour), None)
+    removals = [r for r in flavour.removals if "connect" in r.surfaces and r.setting] if flavour else []
+    for removal in removals:
+        known = flavour.setting(removal.setting, service.version) if flavour else None
+        for given in service.settings:
+            if given.name != removal.setting or not given.wins or given.origin.startswith("default "):
+                continue
+            # a flag is on as soon as it is there, whatever its value says
+            if (known is not None and known.kind == "flag") or given.value.lower() == removal.value.lower():
+                return f"`{given.name}` is set ({given.origin})" + (f": {given.note}" if given.note else "")
     return ""
 
 

@@ -35,7 +35,10 @@ def _nothing(facts: Snapshot) -> Iterator[Diagnosis]:
         "not-running",
         None,
         "sure",
-        (f"no service of the librespot family runs on {facts.hostname}",),
+        (
+            f"no service of the librespot family runs on {facts.hostname}",
+            *(f"{s.name} is installed and does not run" + (f" ({s.unit})" if s.unit else "") for s in facts.stopped),
+        ),
         ("start it, and look into its log if it ends: `journalctl -u SERVICE -e`",),
         "librespot-guard scan",
     )

@@ -27,7 +27,7 @@ from librespot_guard.snapshot import Namespace
 _INWARD = ("ingress", "prerouting", "input")
 
 
-def _spaces(check: Check, context: Context) -> Iterator[Namespace | Unable]:
+def spaces(check: Check, context: Context) -> Iterator[Namespace | Unable]:
     """The namespaces with a service whose packet filter was read; Unable for one whose was not."""
     for namespace in context.snapshot.namespaces:
         if namespace.id not in {service.netns for service in context.snapshot.services}:
@@ -65,7 +65,7 @@ def _run(table: Table, hooks: tuple[str, ...] | None = None) -> dict[str, Chain]
     return found
 
 
-def _text(namespace: Namespace, table: Table, chain: Chain, rule: Rule) -> str:
+def rule_text(namespace: Namespace, table: Table, chain: Chain, rule: Rule) -> str:
     """A rule as nft prints it, or where it is if there is no text."""
     for one in namespace.nft.text if namespace.nft else ():
         if (one.family, one.table, one.chain, one.handle) == (table.family, table.name, chain.name, rule.handle):
@@ -73,19 +73,23 @@ def _text(namespace: Namespace, table: Table, chain: Chain, rule: Rule) -> str:
     return rule.text or f"rule with handle {rule.handle}"
 
 
-def _place(table: Table, chain: Chain) -> str:
+def place(table: Table, chain: Chain) -> str:
+    """Where a chain stands, as nft says it."""
     return f"{table.family} {table.name} {chain.name}"
 
 
-def _whose(table: Table, chain: Chain, rule: Rule | None = None, text: str = "") -> Origin:
+def whose(table: Table, chain: Chain, rule: Rule | None = None, text: str = "") -> Origin:
+    """The program that wrote a rule or chain."""
     return origin(table.family, table.name, chain.name, handle=rule.handle if rule else 0, text=text)
 
 
-def _accepts(rule: Rule) -> bool:
+def accepts(rule: Rule) -> bool:
+    """Whether a rule lets packets pass its base chain."""
     return any(isinstance(e, Immediate) and isinstance(e.data, Verdict) and e.data.kind == "accept" for e in rule.exprs)
 
 
-def _denies(rule: Rule) -> bool:
+def denies(rule: Rule) -> bool:
+    """Whether a rule drops or rejects packets."""
     return any(
         (isinstance(e, Immediate) and isinstance(e.data, Verdict) and e.data.kind == "drop")
         or isinstance(e, Reject)
@@ -95,7 +99,7 @@ def _denies(rule: Rule) -> bool:
 
 
 def _unreferenced(check: Check, context: Context) -> Iterator[Finding | Unable]:
-    for namespace in _spaces(check, context):
+    for namespace in spaces(check, context):
         if isinstance(namespace, Unable):
             yield namespace
             continue
@@ -105,20 +109,20 @@ def _unreferenced(check: Check, context: Context) -> Iterator[Finding | Unable]:
                 if chain.name in running or not chain.rules:
                     continue
                 # Docker and others leave a chain for the user's rules with one `return` in it
-                denying = any(_denies(rule) for rule in chain.rules)
+                denying = any(denies(rule) for rule in chain.rules)
                 count = len(chain.rules)
-                whose = _whose(table, chain)
+                owner = whose(table, chain)
                 yield check.finding(
                     None,
                     [
                         (
-                            f"{_place(table, chain)} holds {count} rule{'s' * (count != 1)}"
+                            f"{place(table, chain)} holds {count} rule{'s' * (count != 1)}"
                             f"{', some of which deny' * denying}, and no chain that runs jumps to it"
                         ),
-                        f"it is {whose.place}",
+                        f"it is {owner.place}",
                     ],
                     severity="medium" if denying else "low",
-                    place=_place(table, chain),
+                    place=place(table, chain),
                 )
 
 
@@ -160,7 +164,7 @@ def _loads(rule: Rule) -> Iterator[tuple[str, bytes | None]]:
 
 
 def _stateless(check: Check, context: Context) -> Iterator[Finding | Unable]:
-    for namespace in _spaces(check, context):
+    for namespace in spaces(check, context):
         if isinstance(namespace, Unable):
             yield namespace
             continue
@@ -169,7 +173,7 @@ def _stateless(check: Check, context: Context) -> Iterator[Finding | Unable]:
                 for rule in chain.rules:
                     tested = dict(_loads(rule))
                     if (
-                        not _accepts(rule)
+                        not accepts(rule)
                         or "sport" not in tested
                         or "dport" in tested
                         or any(
@@ -178,20 +182,20 @@ def _stateless(check: Check, context: Context) -> Iterator[Finding | Unable]:
                         )
                     ):
                         continue
-                    text = _text(namespace, table, chain, rule)
+                    text = rule_text(namespace, table, chain, rule)
                     data = tested["sport"]
                     port = f"source port {int.from_bytes(data, 'big')}" if data else "such a source port"
                     yield check.finding(
                         None,
                         [
-                            f"{_place(table, chain)}: `{text}`",
+                            f"{place(table, chain)}: `{text}`",
                             f"whoever sends from {port} gets to every port of this host",
                         ],
                         fix=(
                             "accept replies by their state instead: `ct state established,related accept`",
-                            f"remove the rule: {_whose(table, chain, rule, text).change}",
+                            f"remove the rule: {whose(table, chain, rule, text).change}",
                         ),
-                        place=_place(table, chain),
+                        place=place(table, chain),
                     )
 
 
@@ -216,7 +220,7 @@ def _ports(table: Table, *, denying: bool) -> dict[tuple[str, int], tuple[Chain,
     found: dict[tuple[str, int], tuple[Chain, Rule]] = {}
     for chain in _run(table, _INWARD).values():
         for rule in chain.rules:
-            if denying and not _denies(rule):
+            if denying and not denies(rule):
                 continue
             protos = [
                 e.data[0]
@@ -231,7 +235,7 @@ def _ports(table: Table, *, denying: bool) -> dict[tuple[str, int], tuple[Chain,
 
 
 def _one_family(check: Check, context: Context) -> Iterator[Finding | Unable]:
-    for namespace in _spaces(check, context):
+    for namespace in spaces(check, context):
         if isinstance(namespace, Unable):
             yield namespace
             continue
@@ -249,15 +253,15 @@ def _one_family(check: Check, context: Context) -> Iterator[Finding | Unable]:
             for port, (chain, rule) in _ports(table, denying=True).items():
                 if port in named or port not in listening:
                     continue
-                text = _text(namespace, table, chain, rule)
+                text = rule_text(namespace, table, chain, rule)
                 yield check.finding(
                     None,
                     [
-                        f"{_place(table, chain)}: `{text}`",
+                        f"{place(table, chain)}: `{text}`",
                         f"no rule of family ip6 or inet is about {port[0]}/{port[1]}, where a socket takes IPv6 too",
                     ],
                     here=f"This host has the IPv6 address{'es' * (len(_global(namespace)) > 1)} {listed(_global(namespace))}.",
-                    place=_place(table, chain),
+                    place=place(table, chain),
                 )
 
 
