@@ -131,7 +131,6 @@ class _Reader:
         self.byteorder = byteorder
         self.incomplete: list[str] = []
         self.drafts: dict[Key, _Draft] = {}
-        # rules repeat each other: equal expressions of a table are decoded once, and are one object
         self._takers = {
             _NEWTABLE: self._take_table,
             _NEWCHAIN: self._take_chain,
