@@ -1,7 +1,7 @@
 """A small network for tests of changes: a speaker with a stand-in for librespot, and a phone; real kernel, real rules, real packets.
 
-The stand-in is a Python interpreter under the name `librespot`, with librespot's arguments and its two listeners; `scan` takes it for
-what it looks like. It answers each TCP connection with one line for each line it gets. The real daemon is for the tests marked `family`.
+The stand-in is a Python interpreter under the name `librespot`, with librespot's strings, arguments and two listeners; `scan` takes it
+for what it looks like. It answers each TCP connection with one line for each line it gets. The real daemon is for the tests marked `family`.
 """
 
 import json
@@ -171,6 +171,9 @@ def stage(folder: Path, *, systemd: bool = True) -> Iterator[Stage]:
 def _stand_in(on: Stage) -> None:
     program, script = on.folder / "librespot", on.folder / "stand_in.py"
     shutil.copy(Path(sys.executable).resolve(), program)
+    with program.open("ab") as file:
+        # what `scan` looks for in an executable; nothing reads what stands behind the end of an ELF file
+        file.write(b"\0_spotify-connect\0librespot_\0addUser\0")
     script.write_text(STAND_IN, encoding="utf-8")
     argv: list[Any] = [str(program), str(script), "--name", "Kitchen", "--zeroconf-port", str(PORT)]
     with (on.folder / "stand_in.log").open("w") as log:
