@@ -37,6 +37,8 @@ def on(tmp_path: Path) -> Iterator[Stage]:
     with stage(tmp_path) as ready:
         program, script = tmp_path / "spotifyd", tmp_path / "spotifyd.py"
         shutil.copy(Path(sys.executable).resolve(), program)
+        with program.open("ab") as file:
+            file.write(b"\0_spotify-connect\0librespot_discovery\0spotifyd\0")  # what `scan` looks for in an executable
         script.write_text(STAND_IN.replace('int(sys.argv[sys.argv.index("--zeroconf-port") + 1])', str(PORT)))
         config = tmp_path / "spotifyd.conf"
         config.write_bytes(CONFIG.encode())
