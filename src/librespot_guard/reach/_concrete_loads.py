@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from librespot_guard.firewall.model import Ct, Fib
 from librespot_guard.reach._concrete_flow import ETHERTYPE, INVALID, NEW, UNTRACKED, Flow, address_number
 from librespot_guard.reach._concrete_values import Value, host, is_sure, sure, unsure
-from librespot_guard.reach.routing import fib, tables
+from librespot_guard.reach.routing import fib, link_scoped, tables
 from librespot_guard.reach.world import World
 from librespot_guard.snapshot import Link
 
@@ -207,7 +207,7 @@ def _type6(world: World, flow: Flow, address: int, source: int, device: Link | N
         a.family == "ipv6" and a.dev == device.name and int(ip_address(a.address)) == address
         for a in world.namespace.addresses
     )
-    link_local = address >> 118 == 0xFE80 >> 6
+    link_local = link_scoped("ipv6", address)
     found = fib(
         world, "ipv6", address, source=source, iif="lo", mark=0, dev=(device or flow.iif).name if link_local else None
     )
@@ -249,7 +249,7 @@ def _interface(
             if is_sure(flow.mark)
             else None
         )
-    link_local = flow.family == "ipv6" and address >> 118 == 0xFE80 >> 6
+    link_local = link_scoped(flow.family, address)
     found = fib(
         world,
         flow.family,

@@ -257,7 +257,7 @@ class Reader:
         dev = self.iface if flags & _FIB_IIF else None
         if result == "addrtype":
             return self._address_type(address, dev)
-        link_local = self.family == "ipv6" and address >> 118 == 0xFE80 >> 6
+        link_local = routing.link_scoped(self.family, address)
         mark = self.environment.mark if flags & _FIB_MARK else 0
         # nft_fib6_flowi_init: a link-local address is looked up on an interface, the packet's if no other
         found = routing.fib(
@@ -293,7 +293,7 @@ class Reader:
         if address >> 120 == 0xFF:
             return _ROUTE_TYPES["multicast"]
         found = routing.fib(
-            self.world, "ipv6", address, dev=(dev or self.iface) if address >> 118 == 0xFE80 >> 6 else None
+            self.world, "ipv6", address, dev=(dev or self.iface) if routing.link_scoped("ipv6", address) else None
         )
         if not found.certain:
             return None

@@ -206,6 +206,16 @@ def _is_multicast(family: str, address: int) -> bool:
     return address >> 28 == 0xE if family == "ipv4" else address >> 120 == 0xFF
 
 
+def link_scoped(family: str, address: int) -> bool:
+    """Whether an address is looked up on one interface only: fe80::/10, and multicast of link-local scope, ff02:: and its like.
+
+    nft_fib6_flowi_init asks for IPV6_ADDR_LINKLOCAL, which __ipv6_addr_type gives to both.
+    """
+    if family == "ipv4":
+        return False
+    return address >> 118 == 0xFE80 >> 6 or (address >> 120 == 0xFF and address >> 112 & 0xF == 2)
+
+
 def _joined(world: World, family: str, iface: str, dst: int) -> bool:
     return any(g.family == family and g.dev == iface and number(g.address) == dst for g in world.namespace.groups)
 

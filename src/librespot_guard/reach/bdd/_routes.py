@@ -111,7 +111,7 @@ def _type4(world: World, address: int, dev: str | None) -> int:
 
 def _type6(world: World, address: int, other: int, dev: str | None, iface: str) -> int | None:
     """__nft_fib6_eval_type."""
-    link_local = address >> 118 == 0xFE80 >> 6
+    link_local = routing.link_scoped("ipv6", address)
     found = routing.fib(
         world, "ipv6", address, source=other, iif="lo", mark=0, dev=(dev or iface) if link_local else None
     )
@@ -139,7 +139,7 @@ def _interface(
             return iface
         # get_saddr: no route is looked for on behalf of multicast or broadcast
         other = 0 if other >> 28 == 0xE or other == 0xFFFFFFFF else other
-    link_local = family == "ipv6" and address >> 118 == 0xFE80 >> 6
+    link_local = routing.link_scoped(family, address)
     found = routing.fib(
         world, family, address, source=other, iif="lo", mark=mark, dev=(dev or iface) if link_local else None
     )
