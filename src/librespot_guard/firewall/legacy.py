@@ -40,6 +40,9 @@ def legacy_tables(
     out: list[Table] = []
     incomplete: list[str] = []
     for blob in blobs:
+        if order != "little":
+            incomplete.append(f"legacy table {blob.name} ({blob.family}): not analysed on a big-endian CPU")
+            continue
         family = "ip" if blob.family == "ipv4" else "ip6"
         try:
             found = saved_table(blob.name, blob.info, blob.entries, family=family, order=order, ipsets=numbers)

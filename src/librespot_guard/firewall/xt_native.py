@@ -15,13 +15,15 @@ from librespot_guard.firewall.xt import options
 
 
 def native(ruleset: Ruleset, *, ipsets: IpSets | None = None, numbers: Mapping[int, str] | None = None) -> Ruleset:
-    """The same ruleset with native instructions in place of extensions, as far as there are any.
+    """The same ruleset with native instructions in place of extensions, as far as there are any; on little-endian CPUs only.
 
     Args:
         ruleset: as decoded from the kernel's messages.
         ipsets: the contents of ipsets, for `-m set`.
         numbers: the names of ipsets by the kernel's numbers.
     """
+    if ruleset.byteorder != "little":
+        return ruleset  # the native instructions are made in the byte order of small CPUs: a wrong constant would be worse than none
     tables = ruleset.tables
     if any(isinstance(e, Xt) for e in _expressions(tables)):
         tables = tuple(_table(t, ruleset.byteorder, ipsets, numbers or {}) for t in tables)

@@ -14,7 +14,6 @@ from librespot_guard.reach._concrete_rules import ACCEPT, DROP, REJECT, Result, 
 from librespot_guard.reach._concrete_sets import Hit
 from librespot_guard.reach._concrete_values import Undecidable, Value, between, ends, equal, is_sure, masked, unsure
 from librespot_guard.reach._concrete_xt import MATCHES
-from librespot_guard.reach._concrete_xt_targets import TARGETS
 
 
 def _payload(run: Runner, expr: fw.Payload) -> Result:
@@ -91,6 +90,9 @@ def _ct_set(run: Runner, expr: fw.CtSet) -> Result:
         if connection is None and not run.flow.tracked_here:
             # a template for the connection to be (nft_ct_set_zone_eval)
             run.flow.zone, run.flow.untracked = run.registers.read(expr.sreg, 2), False
+        elif connection is None:
+            # the template makes address translation look at a packet that has no connection
+            raise Undecidable(run.reason("a zone is given to a packet that could not be tracked"))
     elif connection is not None and expr.key == "mark":
         connection.mark = run.registers.read(expr.sreg, 4)
     elif connection is not None and expr.key == "labels":
@@ -305,13 +307,8 @@ def _xt(run: Runner, expr: fw.Xt) -> Result:
         match = MATCHES.get(expr.name)
         answer = match(world, run.flow, expr) if match else None
         return run.decide(answer, f"the iptables match {expr.name} is not analysed")
-    target = TARGETS.get(expr.name)
-    outcome = target(world, run.flow, expr) if target else None
-    if outcome is None:
-        # it may have changed anything about the packet
-        raise Undecidable(run.reason(f"the iptables target {expr.name} is not analysed"))
-    run.translated = outcome == "translated"
-    return {"continue": None, "translated": ACCEPT, "drop": DROP, "rejected": REJECT}[outcome]
+    # it may have changed anything about the packet
+    raise Undecidable(run.reason(f"the iptables target {expr.name} is not analysed"))
 
 
 # they steal or divert the packet, but do not change it

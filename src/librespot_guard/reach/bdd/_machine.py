@@ -249,9 +249,6 @@ class Machine:
 
     def _extension(self, expr: fw.Xt, live: Function, decide: Decide) -> Function:
         if expr.kind == "match":
-            answer = xt.match(self.packet, self.fib, expr, live)
+            answer = xt.match(self.packet, expr)
             return live & (self._oracle(f"the xt match `{expr.name}` is not analysed") if answer is None else answer)
-        outcome = xt.target(self.packet, expr, live, decide)
-        if outcome == "continue":
-            return live
-        return self._lose(live, decide) if outcome is None else self._end(outcome, live, decide)
+        return self._lose(live, decide)

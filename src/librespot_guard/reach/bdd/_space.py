@@ -29,6 +29,7 @@ class Space(Algebra):
     """
 
     def __init__(self, source_bits: int, starts: Sequence[int] | None, nodes: int) -> None:
+        self.nodes = nodes
         self.manager = BCDDManager(nodes, nodes, 1)
         self.true: BCDDFunction = self.manager.true()
         self.false: BCDDFunction = self.manager.false()
@@ -114,6 +115,11 @@ class Space(Algebra):
             if reason not in out and known.exists(self.manager.var(number)) != known:
                 out[reason] = None
         return list(out)
+
+    def roomy(self) -> bool:
+        """Whether there is room left for what is asked about the answer afterwards (`choice`)."""
+        self.manager.gc()
+        return self.manager.num_inner_nodes() <= self.nodes // 2
 
     def choice(self, delivered: Function, source: int) -> dict[str, int] | None:
         """The lowest values of the free fields with which a packet of `source` is surely delivered, else perhaps; None if never."""

@@ -208,6 +208,8 @@ class BddEngine:
                 listed = listed and outer[0] == outer[1] and inner[0] == inner[1]
             because |= dict.fromkeys(space.because(outcome.delivered))
             passes.append((entry, dport, space, outcome.delivered & ~refused))
+            if not space.roomy():
+                raise DDMemoryError("no room for questions about the answer")
         sets = {name: IntervalSet.of(pairs) for name, pairs in bounds.items()}
         if self._doubts:
             sets["must"] = sets["shown_must"] = IntervalSet()
