@@ -332,6 +332,13 @@ CASES = (
         of=host(librespot(), other_filters=(OtherFilter("iptables-legacy", "filter"),)),
         rules=SAFE,
     ),
+    has(
+        "LG302",
+        "legacy tables that were read",
+        "medium",
+        "iptables (legacy) denies packets in table ip filter (legacy)",
+        rules=filters(home_only(), Table("ip", "filter (legacy)", (Chain("INPUT", 1, (), Hook("input", 0, "drop")),))),
+    ),
     clean("LG302", "one and ours, NAT and fail2ban", rules=filters(home_only(), guard_table(PORT), _NAT, _FAIL2BAN)),
     clean("LG302", "one is dormant", rules=filters(_UFW, replace(_FIREWALLD, flags=1))),
     has(

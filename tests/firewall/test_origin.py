@@ -113,6 +113,7 @@ def test_who_it_is(family: str, table: str, chain: str, manager: str) -> None:
 def test_what_to_do_names_the_rule() -> None:
     """A native rule is removed by its handle, an iptables rule by its number, each with the file that brings it back at boot."""
     assert "nft delete rule inet filter input handle 7" in origin("inet", "filter", "input", handle=7).change
+    assert "iptables-legacy -t filter -D INPUT" in origin("ip", "filter (legacy)", "INPUT").change
     assert "ip6tables -t filter -D INPUT" in origin("ip6", "filter", "INPUT").change
 
 

@@ -7,6 +7,8 @@ iptables and nftables drivers), netavark (Podman), libvirt, Kubernetes, Calico, 
 import re
 from dataclasses import dataclass
 
+from librespot_guard.firewall.legacy import SUFFIX as LEGACY
+
 OWN_TABLE = "librespot_guard"
 
 _FIREWALLD = re.compile(
@@ -28,6 +30,7 @@ _BY_TABLE = {
     "docker-bridges": "Docker",
     "firewalld": "firewalld",
     "foomuuri": "foomuuri",
+    "fw4": "OpenWrt fw4",
     "shorewall": "Shorewall",
     "miniupnpd": "miniupnpd",
     "netavark": "Podman",
@@ -45,6 +48,7 @@ _CHANGES = {
     "miniupnpd": "switch UPnP off, or its `allow` lines in /etc/miniupnpd/miniupnpd.conf",
     "Tailscale": "the access rules of the tailnet, or `tailscale set --netfilter-mode=off`",
     "foomuuri": "the rule in /etc/foomuuri/*.conf, then `foomuuri reload`",
+    "OpenWrt fw4": "the rule in /etc/config/firewall, then `fw4 reload`",
     "Shorewall": "the rule in /etc/shorewall/rules, then `shorewall reload`",
     "librespot-guard": "the policy file, then `librespot-guard apply POLICY`",
 }
@@ -76,13 +80,14 @@ def origin(family: str, table: str, chain: str, *, handle: int = 0, text: str = 
     manager = _BY_TABLE.get(table) or next((name for pattern, name in _BY_CHAIN if pattern.match(chain)), "")
     if manager:
         return Origin(manager, f"{manager}'s chain {chain}", "", _CHANGES[manager])
-    if family in ("ip", "ip6") and table in _IPTABLES_TABLES:
-        command = "iptables" if family == "ip" else "ip6tables"
+    name = table.removesuffix(LEGACY)
+    if family in ("ip", "ip6") and name in _IPTABLES_TABLES:
+        command = ("iptables" if family == "ip" else "ip6tables") + ("-legacy" if name != table else "")
         return Origin(
             "iptables",
-            f"{command} table {table}, chain {chain}",
+            f"{command} table {name}, chain {chain}",
             "",
-            f"`{command} -t {table} -L {chain} --line-numbers`, then `{command} -t {table} -D {chain} NUMBER`; "
+            f"`{command} -t {name} -L {chain} --line-numbers`, then `{command} -t {name} -D {chain} NUMBER`; "
             "and where it is loaded at boot (/etc/iptables/rules.v4 or rules.v6)",
         )
     where = f"rule {family} {table} {chain} handle {handle}" if handle else f"chain {family} {table} {chain}"

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from ipaddress import ip_address
 
+from librespot_guard.audit.checks._rules import INWARD, based, denies, running
 from librespot_guard.audit.context import Context
 from librespot_guard.audit.model import Check, Finding, Unable
 from librespot_guard.audit.ports import matched_ports
 from librespot_guard.audit.sources import listed
-from librespot_guard.firewall.model import TABLE_DORMANT, Chain, Immediate, Reject, Rule, Ruleset, Table, Verdict, Xt
+from librespot_guard.firewall.legacy import SUFFIX as LEGACY
+from librespot_guard.firewall.model import TABLE_DORMANT, Ruleset, Table
+from librespot_guard.firewall.origin import origin
 from librespot_guard.snapshot import Namespace, OtherFilter
 
 OURS = ("inet", "librespot_guard")
@@ -71,71 +74,30 @@ UNCLEAR = Check(
     look=_unclear,
 )
 
-# chains or tables by which a manager of firewalls is known; verification.md 4, facts of the managers' own sources
-_TABLE_OWNERS = {"firewalld": "firewalld", "fw4": "OpenWrt fw4", "foomuuri": "foomuuri", "shorewall": "shorewall"}
-_CHAIN_OWNERS = (("ufw-", "ufw"), ("ufw6-", "ufw"), ("shorewall", "shorewall"), ("f2b-", "fail2ban"))
 _NOT_ALONE = frozenset({"fail2ban"})
 """Writers that are made to stand beside a firewall."""
+_WRITERS = ("ufw", "firewalld", "foomuuri", "Shorewall", "OpenWrt fw4", "fail2ban")
+_BUILT_IN = {"INPUT", "FORWARD", "OUTPUT"}
 
 
 def _owner(table: Table) -> str:
     """Which tool writes a table, as far as its names tell."""
-    if table.name in _TABLE_OWNERS:
-        return _TABLE_OWNERS[table.name]
-    for prefix, owner in _CHAIN_OWNERS[:3]:
-        if any(chain.name.startswith(prefix) for chain in table.chains):
-            return owner
-    if (
-        table.family in ("ip", "ip6")
-        and table.name == "filter"
-        and {c.name for c in table.chains} >= {"INPUT", "FORWARD", "OUTPUT"}
-    ):
+    managers = {origin(table.family, table.name, chain.name).manager for chain in table.chains}
+    for writer in _WRITERS:
+        if writer in managers:
+            return writer
+    if table.name.endswith(LEGACY):
+        return "iptables (legacy)"
+    if "iptables" in managers and table.name == "filter" and {c.name for c in table.chains} >= _BUILT_IN:
         return "iptables"
     return "nftables"
 
 
 def _denies(table: Table) -> bool:
     """Whether a table keeps something out of the host itself: it hangs on the way in and can drop or reject."""
-    inward = [
-        c
-        for c in table.chains
-        if c.hook is not None and c.hook.hook in ("input", "prerouting", "ingress") and c.hook.kind == "filter"
-    ]
-    if not inward:
-        return False
+    inward = [c for c in based(table, INWARD) if c.hook is not None and c.hook.kind == "filter"]
     return any(c.hook is not None and c.hook.policy == "drop" for c in inward) or any(
-        _drops(rule) for c in _called(table, inward) for rule in c.rules
-    )
-
-
-def _called(table: Table, start: list[Chain]) -> Iterator[Chain]:
-    """The chains that are run from `start`, following jumps and gotos."""
-    by_name, seen, waiting = {c.name: c for c in table.chains}, set[str](), list(start)
-    while waiting:
-        chain = waiting.pop()
-        if chain.name in seen:
-            continue
-        seen.add(chain.name)
-        yield chain
-        for rule in chain.rules:
-            waiting += [by_name[v.chain] for v in _verdicts(table, rule) if v.chain in by_name]
-
-
-def _verdicts(table: Table, rule: Rule) -> Iterator[Verdict]:
-    for expr in rule.exprs:
-        if isinstance(expr, Immediate) and isinstance(expr.data, Verdict):
-            yield expr.data
-        elif name := getattr(expr, "set_name", None):
-            found = next((s for s in table.sets if s.name == name), None)
-            yield from (e.data for e in (found.elements if found else ()) if isinstance(e.data, Verdict))
-
-
-def _drops(rule: Rule) -> bool:
-    xt_targets = any(isinstance(e, Xt) and e.kind == "target" and e.name == "REJECT" for e in rule.exprs)
-    return (
-        xt_targets
-        or any(isinstance(e, Reject) for e in rule.exprs)
-        or any(v.kind == "drop" for v in _verdicts(Table("inet", ""), rule))
+        denies(rule) for c in running(table, inward).values() for rule in c.rules
     )
 
 

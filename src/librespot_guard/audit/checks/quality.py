@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from librespot_guard.audit.checks.structure import accepts, denies, place, rule_text, spaces, whose
+from librespot_guard.audit.checks._rules import accepts, denies, place, rule_text, spaces, whose
 from librespot_guard.audit.context import Context
 from librespot_guard.audit.model import Check, Finding, Unable
 from librespot_guard.firewall.model import Chain, Cmp, Meta, Rule, Table

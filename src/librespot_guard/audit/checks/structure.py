@@ -2,100 +2,34 @@
 
 from collections.abc import Iterator
 
+from librespot_guard.audit.checks._rules import (
+    INWARD,
+    accepts,
+    based,
+    denies,
+    place,
+    rule_text,
+    running,
+    spaces,
+    tables_of_others,
+    whose,
+)
 from librespot_guard.audit.context import Context
 from librespot_guard.audit.model import Check, Finding, Unable
 from librespot_guard.audit.sources import listed
 from librespot_guard.firewall.model import (
-    TABLE_DORMANT,
     Chain,
     Cmp,
     Ct,
-    Immediate,
     Lookup,
     Meta,
     Payload,
     Range,
-    Reject,
     Rule,
     Table,
-    Verdict,
     Xt,
 )
-from librespot_guard.firewall.origin import OWN_TABLE, Origin, origin
 from librespot_guard.snapshot import Namespace
-
-_INWARD = ("ingress", "prerouting", "input")
-
-
-def spaces(check: Check, context: Context) -> Iterator[Namespace | Unable]:
-    """The namespaces with a service whose packet filter was read; Unable for one whose was not."""
-    for namespace in context.snapshot.namespaces:
-        if namespace.id not in {service.netns for service in context.snapshot.services}:
-            continue
-        if context.filter_known(namespace.id):
-            yield namespace
-        else:
-            yield check.unable(None, "rules of the packet filter", "it could not be read", "run the audit as root")
-
-
-def _tables(context: Context, namespace: Namespace) -> list[Table]:
-    """The tables that others wrote and that are in force."""
-    ruleset = context.world(namespace.id).ruleset
-    return [t for t in ruleset.tables if t.name != OWN_TABLE and not t.flags & TABLE_DORMANT]
-
-
-def _run(table: Table, hooks: tuple[str, ...] | None = None) -> dict[str, Chain]:
-    """The chains of a table that run, from base chains (of some hooks) through jumps, gotos and verdict maps."""
-    by_name = {chain.name: chain for chain in table.chains}
-    sets = {one.name: one for one in table.sets}
-    waiting = [c for c in table.chains if c.hook is not None and (hooks is None or c.hook.hook in hooks)]
-    found: dict[str, Chain] = {}
-    while waiting:
-        chain = waiting.pop()
-        if chain.name in found:
-            continue
-        found[chain.name] = chain
-        for rule in chain.rules:
-            for expr in rule.exprs:
-                data: list[object] = [expr.data] if isinstance(expr, Immediate) else []
-                if isinstance(expr, Lookup) and expr.set_name in sets:
-                    data = [element.data for element in sets[expr.set_name].elements]
-                names = [d.chain for d in data if isinstance(d, Verdict) and d.chain]
-                waiting += [by_name[name] for name in names if name in by_name]
-    return found
-
-
-def rule_text(namespace: Namespace, table: Table, chain: Chain, rule: Rule) -> str:
-    """A rule as nft prints it, or where it is if there is no text."""
-    for one in namespace.nft.text if namespace.nft else ():
-        if (one.family, one.table, one.chain, one.handle) == (table.family, table.name, chain.name, rule.handle):
-            return one.text
-    return rule.text or f"rule with handle {rule.handle}"
-
-
-def place(table: Table, chain: Chain) -> str:
-    """Where a chain stands, as nft says it."""
-    return f"{table.family} {table.name} {chain.name}"
-
-
-def whose(table: Table, chain: Chain, rule: Rule | None = None, text: str = "") -> Origin:
-    """The program that wrote a rule or chain."""
-    return origin(table.family, table.name, chain.name, handle=rule.handle if rule else 0, text=text)
-
-
-def accepts(rule: Rule) -> bool:
-    """Whether a rule lets packets pass its base chain."""
-    return any(isinstance(e, Immediate) and isinstance(e.data, Verdict) and e.data.kind == "accept" for e in rule.exprs)
-
-
-def denies(rule: Rule) -> bool:
-    """Whether a rule drops or rejects packets."""
-    return any(
-        (isinstance(e, Immediate) and isinstance(e.data, Verdict) and e.data.kind == "drop")
-        or isinstance(e, Reject)
-        or (isinstance(e, Xt) and e.kind == "target" and e.name == "REJECT")
-        for e in rule.exprs
-    )
 
 
 def _unreferenced(check: Check, context: Context) -> Iterator[Finding | Unable]:
@@ -103,10 +37,10 @@ def _unreferenced(check: Check, context: Context) -> Iterator[Finding | Unable]:
         if isinstance(namespace, Unable):
             yield namespace
             continue
-        for table in _tables(context, namespace):
-            running = _run(table)
+        for table in tables_of_others(context, namespace):
+            runs = running(table, based(table))
             for chain in table.chains:
-                if chain.name in running or not chain.rules:
+                if chain.name in runs or not chain.rules:
                     continue
                 # Docker and others leave a chain for the user's rules with one `return` in it
                 denying = any(denies(rule) for rule in chain.rules)
@@ -168,8 +102,8 @@ def _stateless(check: Check, context: Context) -> Iterator[Finding | Unable]:
         if isinstance(namespace, Unable):
             yield namespace
             continue
-        for table in _tables(context, namespace):
-            for chain in _run(table, _INWARD).values():
+        for table in tables_of_others(context, namespace):
+            for chain in running(table, based(table, INWARD)).values():
                 for rule in chain.rules:
                     tested = dict(_loads(rule))
                     if (
@@ -218,7 +152,7 @@ STATELESS = Check(
 def _ports(table: Table, *, denying: bool) -> dict[tuple[str, int], tuple[Chain, Rule]]:
     """Destination ports that rules on the way in name: those that deny them, or all."""
     found: dict[tuple[str, int], tuple[Chain, Rule]] = {}
-    for chain in _run(table, _INWARD).values():
+    for chain in running(table, based(table, INWARD)).values():
         for rule in chain.rules:
             if denying and not denies(rule):
                 continue
@@ -239,7 +173,7 @@ def _one_family(check: Check, context: Context) -> Iterator[Finding | Unable]:
         if isinstance(namespace, Unable):
             yield namespace
             continue
-        tables = _tables(context, namespace)
+        tables = tables_of_others(context, namespace)
         if not any(a.family == "ipv6" and not a.address.startswith(("::1", "fe80")) for a in namespace.addresses):
             continue
         other = [t for t in tables if t.family in ("ip6", "inet")]
