@@ -10,7 +10,6 @@ import pytest
 
 from family.ask import KEYS, SPEAKER6, Ask, Scene, obtained, scene, street
 from librespot_guard import catalog
-from librespot_guard.catalog import Flavour
 from librespot_guard.lab import daemons, mdns
 from librespot_guard.lab.daemons import Running
 from librespot_guard.lab.sandbox import Host
@@ -118,30 +117,15 @@ def test_it_answers_a_stranger_on_the_families_it_opens(name: str) -> None:
                 one.connect(ask6, address=SPEAKER6)
 
 
-def declared(flavour: Flavour, version: str) -> list[Any]:
-    """The surfaces that the catalogue has for this version."""
-    of_version: Callable[[str], Any] = getattr(flavour, "surfaces_of", lambda _version: flavour.surfaces)
-    return list(of_version(version))
-
-
-def known(flavour: str) -> Flavour:
-    """What the catalogue knows of a flavour, or a skip: no data file, nothing to compare."""
-    try:
-        return catalog.load().flavour(flavour)
-    except KeyError:
-        pytest.skip(f"the catalogue does not know {flavour} yet")
-
-
 @pytest.mark.parametrize("name", OPENS)
 def test_the_catalogue_declares_what_was_observed(name: str) -> None:
     """Each listener has a surface with its protocol, port and family; and what it always opens is there."""
     daemon = obtained(name)
     version = daemon.version or "0.9.0"
-    if name == "librespot-0.4.2" and not hasattr(Flavour, "surfaces_of"):
-        pytest.skip("the catalogue does not tell versions apart yet")
-    surfaces = declared(known(daemon.flavour), version)
+    known = catalog.load()
+    surfaces = list(known.flavour(daemon.flavour).surfaces_of(version))
     if name == "snapserver":  # its child is a service beside it
-        surfaces += declared(known("librespot"), "0.8.0")
+        surfaces += known.flavour("librespot").surfaces_of("0.8.0")
     with scene(name) as one:
         seen = settled(one.speaker, one.running, OPENS[name])
     binds = {"*": "::", "[::]": "::"}
@@ -160,7 +144,6 @@ def test_scan_finds_it(name: str, port: int | None) -> None:
     daemon = obtained(name)
     # the speaker of a snapserver is its child
     flavour = "librespot" if name == "snapserver" else daemon.flavour
-    known(daemon.flavour)
     with scene(name, port=port) as one:
         settled(one.speaker, one.running, OPENS[name])
         service = _scanned(one, flavour)

@@ -11,9 +11,10 @@ from functools import partial
 from ipaddress import ip_address, ip_network
 
 from librespot_guard.collect import getinfo, mdns, namespaces
-from librespot_guard.collect.network import read_namespace
+from librespot_guard.collect.links import read_addresses, read_links
+from librespot_guard.collect.netlink import NETLINK_ROUTE, Netlink
 from librespot_guard.errors import MachineError
-from librespot_guard.snapshot import Announcement, Gap, Namespace, Snapshot, Speaker
+from librespot_guard.snapshot import Address, Announcement, Gap, Namespace, Snapshot, Speaker
 
 _AT_ONCE = 8
 _MOST_ASKED = 256
@@ -49,8 +50,10 @@ def find_speakers(
 
     With `ask`, each speaker (a name, host and port) is asked once, by one `getInfo`. Raises MachineError if the interfaces can't be read.
     """
-    space, gaps = read_namespace()
-    heard = mdns.browse(space.links, space.addresses, seconds=seconds, progress=progress)
+    with Netlink(NETLINK_ROUTE) as link:
+        links = read_links(link)[0]
+        addresses = read_addresses(link, {one.index: one.name for one in links})
+    heard = mdns.browse(links, addresses, seconds=seconds, progress=progress)
     ways: dict[tuple[str, int, str], list[Announcement]] = {}
     for one in heard.announcements:
         ways.setdefault((one.name, one.port, one.host), []).append(one)
@@ -59,7 +62,7 @@ def find_speakers(
         return tuple(Speaker(min(w, key=lambda a: (a.family, a.dev)), why="not asked") for w in chosen), heard.gaps
     progress(f"asking {len(chosen)} speaker{'s' * (len(chosen) != 1)} who they are")
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        found = tuple(pool.map(partial(_asked, space), chosen))
+        found = tuple(pool.map(partial(_asked, addresses), chosen))
     more = (
         [Gap(f"{len(ways) - len(chosen)} more speakers", "too many announcements")] if len(ways) > len(chosen) else []
     )
@@ -70,13 +73,13 @@ def find_speakers(
                 "another program holds UDP 5353 here and shares it with nobody",
             )
         )
-    return found, (*(g for g in gaps if g.what.startswith("interfaces")), *heard.gaps, *more)
+    return found, (*heard.gaps, *more)
 
 
-def _asked(space: Namespace, ways: list[Announcement]) -> Speaker:
+def _asked(own: tuple[Address, ...], ways: list[Announcement]) -> Speaker:
     """A speaker, asked at the first of its addresses that lies on the link it was heard on, IPv4 first."""
     first = min(ways, key=lambda a: (a.family, a.dev))
-    targets = list(dict.fromkeys((a, w.dev) for w in sorted(ways, key=lambda a: a.family) for a in _on_link(space, w)))
+    targets = list(dict.fromkeys((a, w.dev) for w in sorted(ways, key=lambda a: a.family) for a in _on_link(own, w)))
     if not first.port:
         return Speaker(first, why="it did not say on which port it listens")
     if not targets:
@@ -93,11 +96,11 @@ def _asked(space: Namespace, ways: list[Announcement]) -> Speaker:
     return Speaker(first, address, info, "" if info else "what answers there is no Spotify Connect speaker")
 
 
-def _on_link(space: Namespace, one: Announcement) -> Iterable[str]:
+def _on_link(own: tuple[Address, ...], one: Announcement) -> Iterable[str]:
     """Its announced addresses, and the one that answered, that lie in a network of the interface."""
     networks = [
         ip_network(f"{a.address}/{a.prefixlen}", strict=False)
-        for a in space.addresses
+        for a in own
         if a.dev == one.dev and not ip_address(a.address).is_loopback
     ]
     for text in sorted({*one.addresses, one.sender}, key=lambda t: (":" in t, t)):
