@@ -290,19 +290,23 @@ class Reader:
             if route is None or (dev is not None and dev not in route.devs):
                 return _ROUTE_TYPES["unicast"]
             return _ROUTE_TYPES.get(route.kind, 0)
-        if address >> 120 == 0xFF:
-            return _ROUTE_TYPES["multicast"]
         found = routing.fib(
             self.world, "ipv6", address, dev=(dev or self.iface) if routing.link_scoped("ipv6", address) else None
         )
         if not found.certain:
             return None
-        if dev is not None and found.kind == "local":
-            own = any(a.dev == dev and routing.number(a.address) == address for a in self.world.namespace.addresses)
-            return _ROUTE_TYPES["local" if own else "unicast"]
-        if found.kind in ("none", "blackhole", "unreachable", "prohibit"):
-            return _ROUTE_TYPES["unreachable"]
-        return _ROUTE_TYPES.get(found.kind, 0)
+        if found.kind in ("blackhole", "prohibit", "throw", "unreachable", "none"):
+            return _ROUTE_TYPES["unreachable" if found.kind == "none" else found.kind]
+        if found.kind == "anycast":
+            return _ROUTE_TYPES["anycast"]
+        if any(a.dev == dev and routing.number(a.address) == address for a in self.world.namespace.addresses):
+            return _ROUTE_TYPES["local"]
+        if dev is None and found.kind == "local":
+            return _ROUTE_TYPES["local"]
+        if address >> 120 == 0xFF:
+            return _ROUTE_TYPES["multicast"]
+        # ipv6_addr_type: the unspecified address and IPv4-mapped ones are no unicast
+        return 0 if address == 0 or address >> 32 == 0xFFFF else _ROUTE_TYPES["unicast"]
 
     def _where_fib(self, name: str, values: IntervalSet, low: int, size: int) -> IntervalSet:
         """The sources for which a fib look-up gives one of `values`."""
