@@ -36,7 +36,7 @@ from librespot_guard.snapshot import Link, Listener
 
 _CONNTRACK, _NAT_DST, _NAT_SRC = -200, -100, 100  # enum nf_ip_hook_priorities
 # how many ways through the rules are followed, and how many rules run in all, before the answer is "undecided"
-_RUNS, _RULES = 2000, 500_000
+_RUNS, _RULES = 500, 200_000
 
 _libraries: dict[int, Library] = {}
 

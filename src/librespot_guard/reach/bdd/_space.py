@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # more separate ranges than this are not spelled out: the answer is then bounds
 MOST_RANGES = 65_536
+# variables for what cannot be known, for one packet
+MOST_ORACLES = 4_096
 _COARSE = 12
 
 
@@ -40,7 +42,8 @@ class Space(Algebra):
         self._fields: dict[str, Vector] = {}
         self._free: BCDDFunction = self.true
         self._asked: BCDDFunction = self.true
-        self.reasons: list[tuple[int, str]] = []
+        self._oracles: list[BCDDFunction] = []
+        self.reasons: list[str] = []
         # which assignments stand for packets at all: free fields within their domains
         self.possible: BCDDFunction = self.true
         if starts is not None:
@@ -76,14 +79,21 @@ class Space(Algebra):
         return found
 
     def oracle(self, reason: str) -> Function:
-        """A fresh variable for what may turn out either way."""
-        if len(self.reasons) >= 4096:
-            raise TooManyOraclesError
-        (number,) = self.manager.add_vars(1)
-        variable = self.manager.var(number)
-        self._asked = self._asked & variable
-        self.reasons.append((number, reason))
-        return variable
+        """A fresh variable for what may turn out either way. Raises TooManyOraclesError."""
+        at = len(self.reasons)
+        if at >= MOST_ORACLES:
+            raise TooManyOraclesError(f"more than {MOST_ORACLES} times a rule asks what can't be known")
+        if at == len(self._oracles):
+            (number,) = self.manager.add_vars(1)
+            self._oracles.append(self.manager.var(number))
+            self._asked = self._asked & self._oracles[at]
+        self.reasons.append(reason)
+        return self._oracles[at]
+
+    def begin(self) -> None:
+        """Another packet, of which nothing is known yet: the variables of unknowns stand for new ones."""
+        self.reasons.clear()
+        self.manager.gc()
 
     def some_value(self, bits: Vector, region: Function) -> int:
         """The value of the bits for one packet of a region."""
@@ -108,11 +118,11 @@ class Space(Algebra):
         return (self._function(delivered).forall(self._asked) & self.possible).exists(self._free)
 
     def because(self, delivered: Function) -> list[str]:
-        """The reasons that make a difference to which packets are delivered."""
+        """The reasons since `begin` that make a difference to which packets are delivered."""
         known = self._function(delivered) & self.possible
         out: dict[str, None] = {}
-        for number, reason in self.reasons:
-            if reason not in out and known.exists(self.manager.var(number)) != known:
+        for variable, reason in zip(self._oracles, self.reasons, strict=False):
+            if reason not in out and known.exists(variable) != known:
                 out[reason] = None
         return list(out)
 

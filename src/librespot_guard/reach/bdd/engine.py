@@ -191,8 +191,9 @@ class BddEngine:
         listed = True
         passes: list[tuple[int, int, Space, Function]] = []
         because: dict[str, None] = dict.fromkeys(self._doubts)
+        space = Space(self.width, starts, nodes)
         for entry in self._entries(dst):
-            space = Space(self.width, starts, nodes)
+            space.begin()
             port = space.field("dport", 16, [(0, 65535)]) if self._translates else constant(dport, 16)
             wire = Wire(
                 self.world, self.iface, self.family, self.proto, space.source(), constant(entry, self.width), port
@@ -208,8 +209,8 @@ class BddEngine:
                 listed = listed and outer[0] == outer[1] and inner[0] == inner[1]
             because |= dict.fromkeys(space.because(outcome.delivered))
             passes.append((entry, dport, space, outcome.delivered & ~refused))
-            if not space.roomy():
-                raise DDMemoryError("no room for questions about the answer")
+        if not space.roomy():
+            raise DDMemoryError("no room for questions about the answer")
         sets = {name: IntervalSet.of(pairs) for name, pairs in bounds.items()}
         if self._doubts:
             sets["must"] = sets["shown_must"] = IntervalSet()
