@@ -3,13 +3,15 @@
 The canonical form makes equality of sets equality of tuples. All operations are linear in the number of intervals.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, summarize_address_range
+from operator import itemgetter
 
 Pair = tuple[int, int]
 WIDTH = {"ipv4": 32, "ipv6": 128}
+_first, _last = itemgetter(0), itemgetter(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +82,27 @@ class IntervalSet:
         return IntervalSet(tuple(out))
 
     def __sub__(self, other: "IntervalSet") -> "IntervalSet":
-        out: list[Pair] = []
-        j = 0
-        cut = other.pairs
-        for low, high in self.pairs:
-            start = low
-            while j < len(cut) and cut[j][1] < start:
-                j += 1
-            k = j
-            while k < len(cut) and cut[k][0] <= high:
-                if cut[k][0] > start:
-                    out.append((start, cut[k][0] - 1))
-                start = max(start, cut[k][1] + 1)
-                k += 1
-            if start <= high:
-                out.append((start, high))
-        return IntervalSet(tuple(out))
+        pairs, out, at = list(self.pairs), list[Pair](), 0
+        for low, high in other.pairs:
+            # whole runs are copied at once: most often little is cut out of much
+            first = at if at < len(pairs) and pairs[at][1] >= low else bisect_left(pairs, low, at, key=_last)
+            out += pairs[at:first]
+            at = first
+            if at == len(pairs):
+                break
+            start, end = pairs[at]
+            if start > high:
+                continue
+            if start < low:
+                out.append((start, low - 1))
+            if end <= high:
+                at = bisect_right(pairs, high, at, key=_first)
+                end = pairs[at - 1][1]
+                if end <= high:
+                    continue
+                at -= 1
+            pairs[at] = (high + 1, end)
+        return IntervalSet((*out, *pairs[at:]))
 
     def complement(self, bits: int) -> "IntervalSet":
         """All values of that many bits that are not in the set."""
