@@ -14,7 +14,7 @@ from librespot_guard.firewall.model import Verdict
 from librespot_guard.reach import _fields as fields
 from librespot_guard.reach import _limits as limits
 from librespot_guard.reach._bits import UNKNOWN
-from librespot_guard.reach._conditions import All
+from librespot_guard.reach._conditions import All, Entries
 from librespot_guard.reach._lower import Assign, Branch, Decide, Maybe, Need, Rewrite, Test, Translate, Untrack
 from librespot_guard.reach._outcome import common, complement, joined
 from librespot_guard.reach._region import Universe
@@ -27,6 +27,7 @@ _PRESENT = frozenset(("saddr", "daddr", "nfproto", "l4proto", "version", "tos", 
 # the five states that a packet can be in: invalid, established, related, new, untracked
 _STATES = IntervalSet.of((n, n) for n in (1, 2, 4, 8, 64))
 _KEEPS = frozenset(("iif", "iifname", "iiftype", "iifgroup", "nfproto"))
+_CONTINUE = Verdict("continue")
 Part = tuple[list[Pair] | None, int]  # slots (None: all) and classes
 
 
@@ -151,21 +152,32 @@ class Arms:
                 case Test():
                     parts, sure = self._met(parts, sure, [self._box(c) for c in op.any_of], inverted=op.inverted)
                 case Branch(entries):
-                    exact = entries.doubt is None
-                    for condition, data in entries.entries:
-                        some, certain = self._met(parts, sure and exact, [self._box(condition)], inverted=False)
-                        if some and isinstance(data, Verdict):
-                            yield Arm(some, certain, data)
-                    if entries.catchall and isinstance(entries.otherwise, Verdict):
-                        yield Arm(parts, sure=False, verdict=entries.otherwise)
-                    return
+                    arms = list(self._branch(entries, parts, sure=sure))
+                    yield from (a for a in arms if a.verdict != _CONTINUE)
+                    onward = [a for a in arms if a.verdict == _CONTINUE]
+                    sure = all(a.sure for a in onward)
+                    going = tuple(part for a in onward for part in a.parts)
+                    if len(going) > limits.PARTS:
+                        sure = False
+                    else:
+                        parts = going
                 case Decide(verdict):
                     yield Arm(parts, sure, verdict)
                     return
                 case Translate():
                     yield Arm(parts, sure, Verdict("accept"))
                     return
-        yield Arm(parts, sure, None)
+        if parts:
+            yield Arm(parts, sure, None)
+
+    def _branch(self, entries: Entries, parts: tuple[Part, ...], *, sure: bool) -> Iterator[Arm]:
+        """The entries of a verdict map, those that lead on in the rule included."""
+        for condition, data in entries.entries:
+            some, certain = self._met(parts, sure and entries.doubt is None, [self._box(condition)], inverted=False)
+            if some and isinstance(data, Verdict):
+                yield Arm(some, certain, data)
+        if entries.catchall and isinstance(entries.otherwise, Verdict):
+            yield Arm(parts, sure=False, verdict=entries.otherwise)
 
     def _present(self, name: str) -> tuple[Part, bool]:
         if not readable(name, self.changed):

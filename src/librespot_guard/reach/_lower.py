@@ -36,7 +36,7 @@ class Maybe:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decide:
-    """A verdict: accept, drop, reject, return, jump, goto, queue or continue."""
+    """A verdict: accept, drop, reject, return, jump, goto or queue; "continue" goes on in the rule, so it is no operation."""
 
     verdict: fw.Verdict
 
@@ -171,10 +171,10 @@ class Lowering:
                 value = self._read(registers, sreg, length)
                 self._write(registers, dreg, bits.swapped(value, size) if self.byteorder == "little" else value)
             case fw.Immediate(dreg, data):
-                if isinstance(data, fw.Verdict):
-                    ops.append(Decide(data))
-                else:
+                if not isinstance(data, fw.Verdict):
                     self._write(registers, dreg, bits.constant(data))
+                elif data.kind != "continue":
+                    ops.append(Decide(data))
             case fw.Lookup():
                 self._lookup(table, expr, registers, out)
             case fw.Reject():

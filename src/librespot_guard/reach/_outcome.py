@@ -64,8 +64,6 @@ def outcome(shape: Shape, reader: Reader) -> Plain | Complex | None:
                         return None
             case Decide(verdict) if verdict.kind in _PLAIN:
                 return Plain(ranges, classes, verdict.kind)
-            case Decide(verdict) if verdict.kind == "continue":
-                return None
             case _:
                 return COMPLEX
     return None

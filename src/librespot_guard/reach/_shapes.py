@@ -6,15 +6,15 @@ constant that a source is compared with is a parameter of the rule, not a new no
 question, not once per rule.
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import compress
+from itertools import chain, compress, takewhile
 
 from librespot_guard.firewall import model as fw
 from librespot_guard.reach import _bits as bits
 from librespot_guard.reach import _fields as fields
 from librespot_guard.reach._conditions import Entries  # noqa: TC001 - used at run time by readers of annotations
-from librespot_guard.reach._lower import Assign, Branch, Decide, Lowering, Need, Op, Rewrite, Test, Untrack
+from librespot_guard.reach._lower import Assign, Branch, Decide, Lowering, Need, Op, Rewrite, Test, Translate, Untrack
 from librespot_guard.reach.intervals import IntervalSet
 
 _NUMBERS = {"tcp": 6, "udp": 17}
@@ -53,20 +53,21 @@ class _Parameter:
 
 @dataclass(slots=True, eq=False)
 class Shape:
-    """A sequence of operations. `sourced`: one of them is `Sourced`. `dead`: the last can't hold for this family and protocol."""
+    """A sequence of operations. `sourced`: one of them is `Sourced`. `premises`: those before the first that may give a verdict.
+
+    `dead`: a premise can't hold for this family and protocol.
+    `effective`: one changes the packet or what is known of it, even if the rule does not match to its end.
+    """
 
     ops: tuple[Op | Sourced, ...] = ()
     registers: dict[int, bits.Value] = field(default_factory=dict)
+    premises: tuple[Op | Sourced, ...] = ()
     sourced: bool = False
     dead: bool = False
+    effective: bool = False
     _by_id: dict[int, "Shape"] = field(default_factory=dict)
     _by_value: dict[fw.Expr, "Shape"] = field(default_factory=dict)
     _parameters: dict[tuple[str, int, int], _Parameter | None] = field(default_factory=dict)
-
-    @property
-    def effective(self) -> bool:
-        """Whether an operation changes the packet or what is known of it, even if the rule does not match to its end."""
-        return any(isinstance(op, Assign | Untrack | Rewrite) for op in self.ops)
 
     def verdicts(self) -> Iterator[fw.Verdict]:
         """The verdicts that the operations can give."""
@@ -93,18 +94,15 @@ class Code:
     ends: list[int]
     distinct: tuple[Shape, ...]
 
-    def edges(self, live: Container[Shape] | None = None) -> Iterator[int]:
+    def edges(self, live: Container[Shape] | None = None) -> Iterable[int]:
         """Where the rules' own intervals of sources begin, and the addresses behind them; of `live` shapes alone, if given.
 
         They may include the end of the address space, and edges of rules that match nothing.
         """
         if live is None:
-            yield from self.lows
-            yield from self.ends
-        else:
-            chosen = list(map(live.__contains__, self.shapes))
-            yield from compress(self.lows, chosen)
-            yield from compress(self.ends, chosen)
+            return chain(self.lows, self.ends)
+        chosen = list(map(live.__contains__, self.shapes))
+        return chain(compress(self.lows, chosen), compress(self.ends, chosen))
 
 
 class Shapes:
@@ -167,8 +165,10 @@ class Shapes:
             return found
         registers = dict(node.registers)
         out = self._lowering.step(table, rule, expr, registers)
-        found = Shape((*node.ops, *out.ops), registers, node.sourced)
-        found.dead = any(isinstance(op, Test) and impossible(op, self._fixed) for op in out.ops)
+        found = Shape((*node.ops, *out.ops), registers, sourced=node.sourced)
+        found.premises = tuple(takewhile(lambda op: not isinstance(op, Branch | Decide | Translate), found.ops))
+        found.effective = node.effective or any(isinstance(op, Assign | Untrack | Rewrite) for op in out.ops)
+        found.dead = any(isinstance(op, Test) and impossible(op, self._fixed) for op in found.premises[len(node.ops) :])
         self.rewrites = self.rewrites or any(isinstance(op, Rewrite) for op in out.ops)
         self.maps |= out.maps
         node._by_id[id(expr)] = node._by_value[expr] = found  # noqa: SLF001
@@ -199,7 +199,8 @@ class Shapes:
             return None
         child = node
         if not node.sourced:
-            child = Shape((*node.ops, Sourced()), node.registers, sourced=True)
+            child = Shape((*node.ops, Sourced()), node.registers, sourced=True, effective=node.effective)
+            child.premises = child.ops if len(node.premises) == len(node.ops) else node.premises
             for other in node._parameters.values():  # noqa: SLF001
                 child = other.child if other is not None else child
         return _Parameter(op, piece.low, rest[0].width if rest else 0, rest[0].bits if rest else 0, child)

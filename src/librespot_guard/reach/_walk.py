@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import compress
 
 from librespot_guard.firewall.model import Chain, Table, Verdict
 from librespot_guard.reach import _limits as limits
@@ -152,15 +152,20 @@ class Walker:
 
     def _strokes(self, code: Code, first: int, last: int, known: _Known) -> list[Stroke]:
         """The effect of rules first..last-1, which are plain."""
-        outcomes, slots, ranks = known.outcomes, len(self.universe.starts), self.universe.ranks
+        slots, ranks = len(self.universe.starts), self.universe.ranks
+        plain = {shape: found for shape, found in known.outcomes.items() if isinstance(found, Plain)}
+        run = slice(first, last)
+        outcomes = list(map(plain.get, code.shapes[run]))
         out: list[Stroke] = []
-        for shape, low, end in islice(zip(code.shapes, code.lows, code.ends, strict=True), first, last):
-            found = outcomes[shape]
-            if not isinstance(found, Plain):
+        for shape, found, low, end in compress(
+            zip(code.shapes[run], outcomes, code.lows[run], code.ends[run], strict=True), outcomes
+        ):
+            if found is None:
                 continue
             if shape.sourced:
-                if low < end:
-                    low, end = ranks[low], ranks[end]  # noqa: PLW2901 - addresses become slots
+                if low >= end:
+                    continue
+                low, end = ranks[low], ranks[end]  # noqa: PLW2901 - addresses become slots
             else:
                 low, end = 0, slots  # noqa: PLW2901
             if found.ranges is None:
@@ -219,8 +224,7 @@ class Walker:
                     self._settle(frame, Verdict("accept"), self._translated(op, where, reader), sure, maybe)
                     break
                 case Branch(entries):
-                    self._branch(frame, entries, reader, sure, maybe)
-                    break
+                    sure, maybe = self._branch(frame, entries, reader, sure, maybe)
                 case Decide(verdict):
                     self._settle(frame, verdict, where, sure, maybe)
                     break
@@ -285,9 +289,15 @@ class Walker:
         own = [a for a in self.world.namespace.addresses if a.family == self.family and a.dev == where.oif]
         return routing.number(own[0].address) if len(own) == 1 else None
 
-    def _branch(self, frame: _Frame, entries: Entries, reader: Reader, sure: Region, maybe: Region) -> None:
-        """A verdict map: each entry's packets go where it says; a miss goes on."""
+    def _branch(
+        self, frame: _Frame, entries: Entries, reader: Reader, sure: Region, maybe: Region
+    ) -> tuple[Region, Region]:
+        """A verdict map: each entry's packets go where it says; a miss ends the rule.
+
+        What "continue" sends on in the rule: surely, and only perhaps.
+        """
         taken: Region = {}
+        onward: tuple[Region, Region] = ({}, {})
         sure = dict(sure) if sure is frame.stays else sure
         every = union(sure, maybe)
         if entries.doubt:
@@ -298,17 +308,29 @@ class Walker:
             add(taken, surely)
             if not entries.doubt:
                 add(taken, meet(maybe, holds))
-            self._settle(frame, data, reader.environment, surely, less(union(holds, perhaps), surely))
+            self._led(frame, data, reader.environment, (surely, less(union(holds, perhaps), surely)), onward)
         if entries.catchall:
             rest = less(every, taken)
-            self._settle(frame, entries.otherwise, reader.environment, meet(sure, rest), meet(maybe, rest))
+            self._led(frame, entries.otherwise, reader.environment, (meet(sure, rest), meet(maybe, rest)), onward)
+        return onward
 
-    def _settle(
-        self, frame: _Frame, verdict: Verdict | bytes | None, where: Environment, sure: Region, maybe: Region
+    def _led(
+        self,
+        frame: _Frame,
+        data: Verdict | bytes | None,
+        where: Environment,
+        packets: tuple[Region, Region],
+        onward: tuple[Region, Region],
     ) -> None:
+        """Carry out what a verdict map says of packets that surely, or only perhaps, are in one of its entries."""
+        if isinstance(data, Verdict) and data.kind == "continue":
+            for into, part in zip(onward, packets, strict=True):
+                add(into, part)
+        elif isinstance(data, Verdict):
+            self._settle(frame, data, where, *packets)
+
+    def _settle(self, frame: _Frame, verdict: Verdict, where: Environment, sure: Region, maybe: Region) -> None:
         """Carry a verdict out on packets that surely or maybe came to it."""
-        if not isinstance(verdict, Verdict) or verdict.kind == "continue":
-            return
         going = dict(union(sure, maybe))
         if not going:
             return

@@ -135,14 +135,14 @@ class Engine:
         )
 
     def _universe(self, dead: frozenset[Op | Sourced]) -> Universe:
-        """The universe of all rules but those with one of these operations, which never holds."""
+        """The universe of all rules but those with one of these premises, which never holds."""
         tested: dict[str, list[IntervalSet]] = {}
         edges: set[int] = set()
         idle: dict[Shape, Plain | Complex | None] = {}
         for world, codes in self._cones:
             live = set()
             for shape in dict.fromkeys(shape for code in codes for shape in code.distinct):
-                if dead.isdisjoint(shape.ops):
+                if dead.isdisjoint(shape.premises):
                     live.add(shape)
                 elif not shape.effective:
                     idle[shape] = None
