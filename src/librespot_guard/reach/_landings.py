@@ -14,7 +14,7 @@ from librespot_guard.reach._environment import Environment
 from librespot_guard.reach._hooks import cone, reads
 from librespot_guard.reach._lower import Op, Rewrite, Test, Translate
 from librespot_guard.reach._passage import Passage
-from librespot_guard.reach._shapes import Shape, Sourced, impossible
+from librespot_guard.reach._shapes import Code, Shape, Sourced, impossible
 from librespot_guard.reach._walk import TooComplexError
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ def dead(shape: Shape, fixed: dict[str, int]) -> bool:
     return any(isinstance(op, Test) and impossible(op, fixed) for op in shape.ops)
 
 
+def shapes_with(wanted: Callable[[Op | Sourced], bool], codes: list[Code]) -> list[Shape]:
+    """The shapes of rules of some chains with an operation of a kind."""
+    found = dict.fromkeys(shape for code in codes for shape in code.distinct)
+    return [shape for shape in found if any(map(wanted, shape.ops))]
+
+
 class Landings:
     """Destinations before prerouting, as (address, port), for the questions of one engine; what was found is kept."""
 
@@ -46,8 +52,7 @@ class Landings:
         self._engine = engine
         hooks, shapes = engine.hooks(engine.world), engine.shapes(engine.world)
         self._codes = cone([*hooks.at("ingress", engine.iface), *hooks.at("prerouting")], shapes.code)
-        found = dict.fromkeys(shape for code in self._codes for shape in code.distinct)
-        self._moving = [shape for shape in found if any(map(moves, shape.ops))]
+        self._moving = shapes_with(moves, self._codes) if shapes.moves else []
         self._ends: dict[Entry, Ends] = {}
         self._borders: tuple[list[int], list[int]] | None = None
 

@@ -14,7 +14,7 @@ from librespot_guard.firewall import model as fw
 from librespot_guard.reach import _bits as bits
 from librespot_guard.reach import _fields as fields
 from librespot_guard.reach._conditions import Entries  # noqa: TC001 - used at run time by readers of annotations
-from librespot_guard.reach._lower import Assign, Branch, Decide, Lowering, Need, Op, Rewrite, Test, Untrack
+from librespot_guard.reach._lower import Assign, Branch, Decide, Lowering, Need, Op, Rewrite, Test, Translate, Untrack
 from librespot_guard.reach.intervals import IntervalSet
 
 _NUMBERS = {"tcp": 6, "udp": 17}
@@ -115,7 +115,8 @@ class Shapes:
 
     def __init__(self, family: str, proto: str, byteorder: str, *, settled: bool) -> None:
         self.maps: dict[str, Entries] = {}
-        self.rewrites = False
+        # whether some rule rewrites packets; whether some rule changes where they go
+        self.rewrites = self.moves = False
         self._lowering = Lowering(family, proto, byteorder)
         self._size = fields.saddr_bits(family)
         self._fixed = {"nfproto": 2 if family == "ipv4" else 10}
@@ -170,6 +171,7 @@ class Shapes:
         found = Shape((*node.ops, *out.ops), registers, node.sourced)
         found.dead = any(isinstance(op, Test) and impossible(op, self._fixed) for op in out.ops)
         self.rewrites = self.rewrites or any(isinstance(op, Rewrite) for op in out.ops)
+        self.moves = self.moves or any(isinstance(op, Rewrite | Translate) for op in out.ops)
         self.maps |= out.maps
         node._by_id[id(expr)] = node._by_value[expr] = found  # noqa: SLF001
         return found

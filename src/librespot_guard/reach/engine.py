@@ -12,7 +12,7 @@ from librespot_guard.reach import _limits as limits
 from librespot_guard.reach import routing
 from librespot_guard.reach._environment import Environment, interface_number
 from librespot_guard.reach._hooks import Hooks, Placed, cone, effective_priority, operations, reads
-from librespot_guard.reach._landings import Landings, dead, moves
+from librespot_guard.reach._landings import Landings, dead, moves, shapes_with
 from librespot_guard.reach._lower import Op, Rewrite, Test
 from librespot_guard.reach._outcome import Complex, Plain  # noqa: TC001 - beside its neighbours
 from librespot_guard.reach._passage import Arrival, Passage
@@ -126,8 +126,12 @@ class Engine:
     @cached_property
     def _changing(self) -> list[Shape]:
         """What may send a packet elsewhere or rewrite it."""
-        found = dict.fromkeys(shape for _, codes in self._cones for code in codes for shape in code.distinct)
-        return [s for s in found if any(isinstance(op, Rewrite) or moves(op) for op in s.ops)]
+        return [
+            shape
+            for world, codes in self._cones
+            if self.shapes(world).moves
+            for shape in shapes_with(lambda op: isinstance(op, Rewrite) or moves(op), codes)
+        ]
 
     @cached_property
     def _landings(self) -> Landings:
