@@ -207,6 +207,7 @@ def _forget(commands: Sequence[str]) -> None:
             _run(f"{program} -P INPUT ACCEPT")
     if any(c.startswith("ipset ") for c in commands):
         load("")
+        _run("ipset flush")  # a set of sets holds its members fast
         _run("ipset destroy")
 
 

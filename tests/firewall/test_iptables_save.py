@@ -10,18 +10,15 @@ from librespot_guard.errors import InputError
 from librespot_guard.firewall import (
     Cmp,
     Immediate,
-    Lookup,
     Meta,
     Notrack,
     Range,
     Rule,
     Ruleset,
-    Set,
     Unknown,
     Verdict,
     read_listings,
 )
-from librespot_guard.firewall.ipset_save import IpSets
 from librespot_guard.snapshot import FilterText
 
 
@@ -35,14 +32,6 @@ def read(rules: str, *, ipset: str = "", kind: str = "iptables-save") -> Ruleset
 def rule(text: str, *, ipset: str = "", kind: str = "iptables-save") -> Rule:
     """The one rule."""
     return read(text, ipset=ipset, kind=kind).tables[0].chains[0].rules[0]
-
-
-def members(found: Set) -> list[tuple[bytes, bytes]]:
-    """The intervals of a set: first key, first key after it."""
-    keys = [(e.key, e.interval_end) for e in found.elements]
-    starts = [k for k, end in keys if not end]
-    ends = [k for k, end in keys if end]
-    return list(zip(starts, ends, strict=False))
 
 
 def test_chains() -> None:
@@ -131,46 +120,6 @@ def test_what_the_tool_could_not_print(line: str, word: str) -> None:
     """The remarks with which iptables-save exits with 0 are doubts."""
     ruleset = read_listings([FilterText("iptables-save", "x", line + "\n")], interfaces={})
     assert word in ruleset.incomplete[0]
-
-
-def test_ipset_of_networks() -> None:
-    """hash:net: the longest prefix decides, so `nomatch` cuts a hole, and an entry within it fills a part again."""
-    text = (
-        "create s hash:net family inet hashsize 1024 maxelem 65536\nadd s 10.0.0.0/8\nadd s 10.1.0.0/16 nomatch\n"
-        "add s 10.1.2.0/24 timeout 30\n"
-    )
-    found = read("-A INPUT -m set ! --match-set s src -j ACCEPT", ipset=text).tables[0]
-    (one,) = found.sets
-    assert [(a.hex(), b.hex()) for a, b in members(one)] == [
-        ("0a000000", "0a010000"),
-        ("0a010200", "0a010300"),
-        ("0a020000", "0b000000"),
-    ]
-    assert Lookup("ipset s", 0, None, inverted=True) in found.chains[0].rules[0].exprs
-    assert [e.expires for e in one.elements if e.key.hex() == "0a010200"] == [30000]
-
-
-def test_ipset_with_ports() -> None:
-    """hash:ip,port asks for the protocol too."""
-    text = "create s hash:ip,port family inet6\nadd s fd00:10::9,udp:5353\n"
-    found = read("-A INPUT -m set --match-set s src,dst -j ACCEPT", ipset=text, kind="ip6tables-save").tables[0]
-    (one,) = found.sets
-    assert one.field_lengths == (16, 1, 2)
-    assert one.elements[0].key[16:] == bytes([17, 0, 0, 0, 0x14, 0xE9, 0, 0])
-
-
-@pytest.mark.parametrize("text", ["create", "add s 1.2.3.4", "create s hash:ip\nadd\n", "what"])
-def test_malformed_ipsets(text: str) -> None:
-    """A listing that ipset did not write is refused, with its line."""
-    with pytest.raises(InputError, match=r"x:\d+:\d+: "):
-        IpSets(text, source="x")
-
-
-@pytest.mark.parametrize("kind", ["list:set", "hash:net,iface", "hash:mac", "no:such"])
-def test_ipsets_of_other_kinds(kind: str) -> None:
-    """Membership in a set of another kind is unknown, and named."""
-    found = rule("-A INPUT -m set --match-set s src -j ACCEPT", ipset=f"create s {kind}\n")
-    assert any(isinstance(e, Unknown) and kind in e.name for e in found.exprs)
 
 
 _WORDS = st.lists(

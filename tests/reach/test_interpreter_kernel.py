@@ -77,18 +77,19 @@ def test_extensions_legacy_tables_and_ipsets() -> None:
         judged = judge(own, XT)
     wrong = report(judged)
     assert not wrong, wrong
-    # whether a set had room for the packet, what an ICMP header has in the place of ports, and where the way back leads
+    # whether a set had room for the packet, what an ICMP header has in the place of ports, who sent it, and where the way back leads
     assert {(j.case.name, j.packet.proto) for j in judged if j.said.verdict == "undecided"} == {
         ("a port that opens for who knocks", "tcp"),
         ("not in a set of ports, for packets without ports", "icmp"),
+        ("sets of addresses of the link", "tcp"),
         *(("both ways of reverse paths", proto) for proto in ("tcp", "udp", "icmp", "icmpv6")),
     }
     outside = [str(j) for j in judged if j.packet.state == "new" and not _inside_bounds(j)]
     assert not outside, outside[0]
 
 
-# the engine answers for every length and lifetime that a stranger may choose, the packet has one
-_CHOSEN = {"kinds of packets, lengths, lifetimes"}
+# the engine answers for every length, lifetime and hardware address that a stranger may choose, the packet has one
+_CHOSEN = {"kinds of packets, lengths, lifetimes", "sets of addresses of the link"}
 
 
 def _inside_bounds(judgement: Judgement) -> bool:

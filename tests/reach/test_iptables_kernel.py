@@ -33,6 +33,54 @@ SETS = (
     "add doors 3600-3700",
     "create pair hash:ip,port",
     "add pair 192.168.10.9,tcp:3678",
+    "create net-port hash:net,port",
+    "add net-port 10.0.0.0/8,tcp:3678",
+    "add net-port 10.9.0.0/16,tcp:3678 nomatch",
+    "add net-port 192.168.10.0/24,tcp:22",
+    "create ip-port-ip hash:ip,port,ip",
+    "add ip-port-ip 192.168.10.9,tcp:3678,192.168.10.2",
+    "add ip-port-ip 192.168.30.9,icmp:8/0,192.168.10.2",
+    "create ip-port-net hash:ip,port,net",
+    "add ip-port-net 192.168.10.2,tcp:3678,10.0.0.0/8",
+    "add ip-port-net 192.168.10.2,tcp:3678,10.9.0.0/16 nomatch",
+    "create net-iface hash:net,iface",
+    "add net-iface 192.168.10.0/24,eth0",
+    "add net-iface 10.0.0.0/8,eth wildcard",
+    "add net-iface 10.9.0.0/16,eth2",
+    "add net-iface 203.0.113.0/24,eth0",
+    "add net-iface 203.0.113.0/28,eth0 nomatch",
+    "add net-iface 0.0.0.0/0,eth1",
+    "create ip-mac bitmap:ip,mac range 192.168.10.0/24",
+    "add ip-mac 192.168.10.9,02:00:00:00:00:01",
+    "create learning bitmap:ip,mac range 192.168.10.0/24",
+    "create six hash:net family inet6",
+    "add six fd00:10::/64",
+    "add six fd00:10::8/125 nomatch",
+    "create six-port hash:net,port family inet6",
+    "add six-port fd00:10::/64,tcp:3678",
+    "create six-other hash:ip family inet6",
+    "add six-other 2001:db8:1::5",
+    "create many list:set",
+    "add many one",
+    "add many six",
+    "add many good",
+    "add many six-other",
+    "add many pair",
+    "create mixed list:set",
+    "add mixed one",
+    "add mixed doors",
+    "create masked hash:ip bitmask 255.0.255.255",
+    "add masked 192.168.10.9",
+    "create brief hash:ip timeout 0",
+    "add brief 192.168.10.9 timeout 5000",
+    "add brief 10.1.2.3 timeout 0",
+    "create gap hash:net timeout 0",
+    "add gap 10.0.0.0/8",
+    "add gap 10.9.0.0/16 nomatch timeout 5000",
+    "create counted hash:ip counters",
+    "add counted 192.168.10.9",
+    "create lasting list:set timeout 0",
+    "add lasting one",
 )
 # rules of the table filter, chain INPUT, whose policy is DROP; "!" in front marks those that nothing can decide exactly
 RULES = (
@@ -63,6 +111,30 @@ RULES = (
     "-m set ! --match-set good src -j ACCEPT",
     "-m set --match-set one src -m set --match-set doors dst -p tcp -j ACCEPT",
     "-m set --match-set pair src,dst -j ACCEPT",
+    "-m set ! --match-set pair src,dst -j ACCEPT",
+    "-m set --match-set pair src -j ACCEPT",
+    "-m set --match-set one src,dst -j ACCEPT",
+    "-m set --match-set net-port src,dst -j ACCEPT",
+    "-m set ! --match-set net-port src,dst -j ACCEPT",
+    "-m set --match-set ip-port-ip src,dst,dst -j ACCEPT",
+    "-m set --match-set ip-port-net dst,dst,src -j ACCEPT",
+    "-m set ! --match-set ip-port-net dst,dst,src -j ACCEPT",
+    "-m set --match-set net-iface src,src -j ACCEPT",
+    "-m set ! --match-set net-iface src,src -j ACCEPT",
+    "-m set --match-set ip-mac src,src -j ACCEPT",
+    "-m set --match-set many src -j ACCEPT",
+    "-m set ! --match-set many src -j ACCEPT",
+    "-m set ! --match-set many src,dst -j ACCEPT",
+    "-m set ! --match-set mixed src -j ACCEPT",
+    "-m set --match-set lasting src -j ACCEPT",
+    "?-m set --match-set mixed src -j ACCEPT",
+    "?-m set --match-set masked src -j ACCEPT",
+    "?-m set --match-set brief src -j ACCEPT",
+    "?-m set ! --match-set brief src -j ACCEPT",
+    "?-m set --match-set gap src -j ACCEPT",
+    "?-m set ! --match-set ip-mac src,src -j ACCEPT",
+    "?-m set --match-set good src --return-nomatch -j ACCEPT",
+    "?-m set --match-set counted src --packets-gt 0 -j ACCEPT",
     "-i eth0 -p tcp -j ACCEPT",
     "-i eth+ -s 192.168.10.0/24 -j ACCEPT",
     "! -i eth0 -j ACCEPT",
@@ -80,6 +152,11 @@ SIX = (
     "-m conntrack --ctstate NEW -m addrtype --dst-type LOCAL -j ACCEPT",
     "-m iprange --src-range 2001:db8::-2001:db8:1::5 -j ACCEPT",
     "-m hl --hl-lt 255 -j ACCEPT",
+    "-m set --match-set six src -j ACCEPT",
+    "-m set ! --match-set six src -j ACCEPT",
+    "-m set --match-set six-port src,dst -j ACCEPT",
+    "-m set --match-set many src -j ACCEPT",
+    "-m set ! --match-set many src -j ACCEPT",
 )
 MORE = {
     "chains": ("-N a", "-N b", "-A a -s 10.0.0.0/8 -j RETURN", "-A a -p tcp -g b", "-A b -s 192.168.10.0/24 -j ACCEPT", "-A INPUT -j a"),
@@ -201,6 +278,35 @@ def test_a_reverse_path_filter_is_a_bound(stage: tuple[Sandbox, Host, dict[str, 
     """It asks for the kind of the route as well as for its interface, which no instruction of nf_tables does at once."""
     view = _load(stage[1], program, ["-t raw -A PREROUTING -m rpfilter --invert -j DROP", "-A INPUT -j ACCEPT"])
     _judge(stage, view, "ipv4", exact=False, about=f"{program} rpfilter")
+
+
+@pytest.mark.parametrize("program", ["iptables-nft", "iptables-legacy"])
+def test_an_entry_that_lacks_its_link_address_is_a_bound(
+    stage: tuple[Sandbox, Host, dict[str, Way]], program: str
+) -> None:
+    """The first packet decides which sender it means from then on: what is read afterwards is exact."""
+    host = stage[1]
+    host.run(["nft", "flush", "ruleset"], check=True)
+    _restore(host, "iptables-legacy", None)
+    host.run(["ipset", "flush", "learning"], check=True)
+    host.run(["ipset", "add", "learning", "192.168.10.9"], check=True)
+    view = _load(host, program, ["-A INPUT -m set --match-set learning src,src -j ACCEPT"])
+    _judge(stage, view, "ipv4", exact=False, about=f"{program} before")
+    assert number("192.168.10.9") in Engine(_read(host), "eth0", "ipv4", "tcp").ask(number(DST["ipv4"]), PORT).must
+
+
+@pytest.mark.parametrize("through", ["many", "one"])
+def test_sets_that_packets_fill_through_others(stage: tuple[Sandbox, Host, dict[str, Way]], through: str) -> None:
+    """A rule that adds to a set of sets, or to a member of one, makes every look-up that it may change a bound."""
+    for asked in ("many", "one", "masked"):
+        lines = [
+            f"-A INPUT -p udp -j SET --add-set {through} src",
+            f"-A INPUT -m set --match-set {asked} src -j ACCEPT",
+        ]
+        view = _load(stage[1], "iptables-nft", lines)
+        answer = Engine(view, "eth0", "ipv4", "tcp").ask(number(DST["ipv4"]), PORT)
+        packets = any("which packets fill" in r or "filled by rules" in r for r in answer.because)
+        assert packets is (asked != "masked"), f"{asked}: {answer.because}"
 
 
 def test_both_at_once(stage: tuple[Sandbox, Host, dict[str, Way]]) -> None:

@@ -4,6 +4,7 @@ Encodes include/uapi/linux/netfilter/ipset/ip_set.h.
 """
 
 import errno
+import re
 import socket
 import struct
 from collections.abc import Iterator
@@ -26,19 +27,19 @@ from librespot_guard.snapshot import FilterText
 _LIST = 6 << 8 | 7  # NFNL_SUBSYS_IPSET, IPSET_CMD_LIST
 _PROTOCOL, _SETNAME, _TYPENAME, _FAMILY, _DATA, _ADT = 1, 2, 3, 5, 7, 8
 _IP, _IP_TO, _CIDR, _PORT, _PORT_TO, _TIMEOUT, _PROTO, _FLAGS = 1, 2, 3, 4, 5, 6, 7, 8
-_NAME = 18
-_NETMASK, _BITMASK = 20, 12
-_NOMATCH = 4  # IPSET_FLAG_NOMATCH
+_MARK, _MARKMASK, _BITMASK, _ETHER, _NAME, _NETMASK, _IP2, _CIDR2, _IFACE = 10, 11, 12, 17, 18, 20, 20, 21, 23
+_PHYSDEV, _NOMATCH, _WILDCARD = 2, 4, 128  # IPSET_FLAG_*
 _SO_IP_SET, _BY_NAME = 83, 6
 _VERSION = 6
 _NESTED = 0x7FFF
+_REMAINING = re.compile(r"( timeout) [1-9]\d*")
 _FAMILIES = {2: "inet", 10: "inet6"}
 
 
 def read_ipsets() -> FilterText | None:
     """Every ipset of the calling thread's network namespace; None if there is none, or this kernel has none.
 
-    Before each set stands `# number N NAME`. A set of a type that is not analysed is listed without its entries.
+    Before each set stands `# number N NAME`. Entries are as in `ipset save`, with protocols and ICMP types as numbers.
 
     Raises:
         MachineError: they may not be read (CAP_NET_ADMIN), or change all the time.
@@ -46,7 +47,7 @@ def read_ipsets() -> FilterText | None:
     try:
         first = _read()
         for _ in range(ATTEMPTS):
-            if (again := _read()) == first:
+            if _lasting(again := _read()) == _lasting(first):
                 break
             first = again
         else:
@@ -59,6 +60,11 @@ def read_ipsets() -> FilterText | None:
     except OSError as error:
         raise MachineError(f"ipsets can't be read: {error.strerror}", hint="run it with `sudo`") from None
     return FilterText("ipset-save", "the kernel's ipsets", first) if first else None
+
+
+def _lasting(listing: str) -> str:
+    """A listing without how long its entries still have, which is never the same twice."""
+    return _REMAINING.sub(r"\1", listing)
 
 
 def _read() -> str:
@@ -83,9 +89,13 @@ def _read() -> str:
 
 
 def _mask(declared: dict[int, bytes]) -> str:
-    """What an address is masked with before it is looked up."""
-    netmask = f" netmask {declared[_NETMASK][0]}" if declared.get(_NETMASK) else ""
-    return netmask + (f" bitmask {_address(declared[_BITMASK])}" if _BITMASK in declared else "")
+    """What is masked before it is looked up."""
+    out = f" netmask {declared[_NETMASK][0]}" if declared.get(_NETMASK) else ""
+    if _BITMASK in declared:
+        out += f" bitmask {_address(declared[_BITMASK])}"
+    if _MARKMASK in declared:
+        out += f" markmask {int.from_bytes(declared[_MARKMASK], 'big'):#010x}"
+    return out
 
 
 def _number(name: str) -> int:
@@ -100,34 +110,44 @@ def _number(name: str) -> int:
 def _entries(kind: str, data: bytes) -> Iterator[str]:
     for _, raw in iterate_attributes(data):
         parts = {number & _NESTED: value for number, value in iterate_attributes(raw)}
-        words = _words(kind, parts)
-        if words is None:
-            continue
         flags = int.from_bytes(parts.get(_FLAGS, b""), "big")
-        yield words + _lifetime(parts) + " nomatch" * bool(flags & _NOMATCH)
+        words = _words(kind, parts, physical=bool(flags & _PHYSDEV))
+        yield words + _lifetime(parts) + " nomatch" * bool(flags & _NOMATCH) + " wildcard" * bool(flags & _WILDCARD)
 
 
 def _lifetime(parts: dict[int, bytes]) -> str:
     return f" timeout {int.from_bytes(parts[_TIMEOUT], 'big')}" if _TIMEOUT in parts else ""
 
 
-def _words(kind: str, parts: dict[int, bytes]) -> str | None:
-    """What stands for an entry, for the types that are analysed."""
+def _words(kind: str, parts: dict[int, bytes], *, physical: bool) -> str:
+    """What stands for an entry."""
     if kind == "list:set":
         return text(parts.get(_NAME))
     if kind == "bitmap:port":
         low, high = (int.from_bytes(parts.get(n, b""), "big") for n in (_PORT, _PORT_TO))
         return f"{low}-{high}" if _PORT_TO in parts else str(low)
-    if kind not in ("hash:ip", "hash:net", "bitmap:ip", "hash:ip,port"):
-        return None
-    host = _address(parts.get(_IP, b""))
-    if _IP_TO in parts:
-        host += f"-{_address(parts[_IP_TO])}"
-    elif _CIDR in parts:
-        host += f"/{parts[_CIDR][0]}"
-    if kind == "hash:ip,port":
-        return f"{host},{parts.get(_PROTO, bytes(1))[0]}:{int.from_bytes(parts.get(_PORT, b''), 'big')}"
-    return host
+    out: list[str] = []
+    addresses = iter(((_IP, _CIDR), (_IP2, _CIDR2)))
+    for what in kind.partition(":")[2].split(","):
+        if what in ("ip", "net"):
+            out.append(_host(parts, *next(addresses)))
+        elif what == "port":
+            out.append(f"{parts.get(_PROTO, bytes(1))[0]}:{int.from_bytes(parts.get(_PORT, b''), 'big')}")
+        elif what == "mac" and _ETHER in parts:
+            out.append(parts[_ETHER].hex(":"))
+        elif what == "iface":
+            out.append("physdev:" * physical + text(parts.get(_IFACE)))
+        elif what == "mark":
+            out.append(f"{int.from_bytes(parts.get(_MARK, b''), 'big'):#010x}")
+    return ",".join(out)
+
+
+def _host(parts: dict[int, bytes], address: int, prefix: int) -> str:
+    """An address, a range of them, or a network."""
+    found = _address(parts.get(address, b""))
+    if address == _IP and _IP_TO in parts:
+        return f"{found}-{_address(parts[_IP_TO])}"
+    return f"{found}/{parts[prefix][0]}" if prefix in parts else found
 
 
 def _address(data: bytes) -> str:

@@ -93,14 +93,20 @@ class Netlink:
         """Every message of a dump, as (type, payload); read again if the kernel says that it was interrupted."""
         return [(kind, raw[_HEADER.size :]) for kind, raw in self.dump_raw(message_type, payload, flags=flags)]
 
-    def dump_raw(self, message_type: int, payload: bytes = b"", *, flags: int = 0) -> list[Message]:
-        """As `dump`, but each message whole: its header included, padded to a multiple of four bytes."""
-        for _ in range(ATTEMPTS):
+    def dump_raw(
+        self, message_type: int, payload: bytes = b"", *, flags: int = 0, attempts: int = ATTEMPTS
+    ) -> list[Message]:
+        """As `dump`, but each message whole: its header included, padded to a multiple of four bytes.
+
+        A dump that was interrupted (NLM_F_DUMP_INTR) `attempts` times is a NetlinkError with EINTR.
+        """
+        for _ in range(attempts):
             messages, interrupted = self._exchange(message_type, payload, flags | NLM_F_DUMP)
             if not interrupted:
                 return messages
-        raise MachineError(
-            f"the kernel's tables changed during each of {ATTEMPTS} attempts to read them (netlink message {message_type:#x})",
+        raise NetlinkError(
+            f"the kernel's tables changed during each of {attempts} attempts to read them (netlink message {message_type:#x})",
+            errno.EINTR,
             hint="try again when whatever changes them has calmed down",
         )
 

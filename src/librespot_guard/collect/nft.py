@@ -10,6 +10,7 @@ import re
 import shutil
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 
 from librespot_guard.collect.netlink import (
@@ -19,6 +20,7 @@ from librespot_guard.collect.netlink import (
     Netlink,
     NetlinkError,
     attributes,
+    iterate_attributes,
     text,
     text_attribute,
 )
@@ -30,11 +32,13 @@ GETTABLE, GETCHAIN, GETRULE, GETSET, GETSETELEM, GETGEN, GETOBJ, GETFLOWTABLE = 
     _SUBSYSTEM | n for n in (1, 4, 7, 10, 13, 16, 19, 23)
 )
 _GEN_ID = 1  # NFTA_GEN_ID
-_SET_TABLE, _SET_NAME = 1, 2  # NFTA_SET_TABLE, NFTA_SET_NAME
-_ELEM_LIST_TABLE, _ELEM_LIST_SET = 1, 2  # NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_ELEM_LIST_SET
+_SET_TABLE, _SET_NAME, _SET_FLAGS = 1, 2, 3  # NFTA_SET_TABLE, NFTA_SET_NAME, NFTA_SET_FLAGS
+_INTERVAL = 4  # NFT_SET_INTERVAL: such a set is no hash table
+_ELEM_LIST_TABLE, _ELEM_LIST_SET, _ELEM_LIST_ELEMENTS = 1, 2, 3  # NFTA_SET_ELEM_LIST_*
 _NFGENMSG = struct.Struct("!BBH")
 _NLMSGHDR = 16
 _TEXT_SECONDS = 30
+_REHASH_SECONDS = 0.02
 
 _TABLE = re.compile(r"^table (\S+) (.+?) \{(?: # handle \d+)?$")
 _CHAIN = re.compile(r"^\tchain (.+?) \{(?: # handle \d+)?$")
@@ -71,7 +75,7 @@ def _read(link: Netlink) -> tuple[int, bytes]:
         try:
             data = b"".join(raw for _, raw in _dump_all(link))
         except NetlinkError as error:
-            if error.errno in (errno.ENOENT, errno.EINTR):  # a set went away between its listing and its elements
+            if error.errno in (errno.ENOENT, errno.EINTR):  # a set went away, or a dump was interrupted
                 continue
             raise
         if _generation(link) == before:
@@ -90,21 +94,49 @@ def _generation(link: Netlink) -> int:
 
 def _dump_all(link: Netlink) -> Iterator[Message]:
     everything = _NFGENMSG.pack(0, 0, 0)
-    yield from link.dump_raw(GETTABLE, everything)
-    yield from link.dump_raw(GETCHAIN, everything)
-    sets = link.dump_raw(GETSET, everything)
+    yield from _dump(link, GETTABLE, everything)
+    yield from _dump(link, GETCHAIN, everything)
+    sets = _dump(link, GETSET, everything)
     yield from sets
-    yield from link.dump_raw(GETOBJ, everything)
-    yield from link.dump_raw(GETFLOWTABLE, everything)
+    yield from _dump(link, GETOBJ, everything)
+    yield from _dump(link, GETFLOWTABLE, everything)
     for _, raw in sets:
         fields = attributes(raw[_NLMSGHDR + _NFGENMSG.size :])
-        yield from link.dump_raw(
+        elements = _dump(
+            link,
             GETSETELEM,
             _NFGENMSG.pack(raw[_NLMSGHDR], 0, 0)
             + text_attribute(_ELEM_LIST_TABLE, text(fields[_SET_TABLE]))
             + text_attribute(_ELEM_LIST_SET, text(fields[_SET_NAME])),
         )
-    yield from link.dump_raw(GETRULE, everything)
+        if not _whole(fields, elements):
+            time.sleep(_REHASH_SECONDS)
+            raise NetlinkError(f"the set `{text(fields[_SET_NAME])}` moved while it was read", errno.EINTR)
+        yield from elements
+    yield from _dump(link, GETRULE, everything)
+
+
+def _dump(link: Netlink, message_type: int, payload: bytes) -> list[Message]:
+    # what interrupts a dump of nf_tables is a new generation: then everything has to be read again, not this alone
+    return link.dump_raw(message_type, payload, attempts=1)
+
+
+def _whole(fields: dict[int, bytes], messages: list[Message]) -> bool:
+    """Whether a dump of elements has each of them once.
+
+    A hash table that grows moves its elements, in a work queue and without a new generation (lib/rhashtable.c). A dump that goes on
+    with its next message at the same number then repeats some elements and leaves as many out (nft_rhash_walk).
+    """
+    if len(messages) < 2 or int.from_bytes(fields.get(_SET_FLAGS, b""), "big") & _INTERVAL:
+        return True
+    keys: list[bytes] = []
+    for _, raw in messages:
+        block = attributes(raw[_NLMSGHDR + _NFGENMSG.size :]).get(_ELEM_LIST_ELEMENTS, b"")
+        keys += [
+            next((key for kind, key in iterate_attributes(item) if kind == 1), b"")
+            for _, item in iterate_attributes(block)
+        ]
+    return len(set(keys)) == len(keys)
 
 
 def read_listing(generation: int) -> str | None:

@@ -1,35 +1,38 @@
-"""What `ipset save` printed: sets of addresses, networks and ports for `-m set`, as sets of the neutral model.
+"""What `ipset save` printed: the sets for `-m set`, as sets of the neutral model.
 
-Sources: ipset(8), net/netfilter/ipset/ip_set_hash_*.c. Types whose membership is no question of addresses and ports alone are named,
-not modelled.
+Sources: ipset(8), net/netfilter/ipset/ip_set_core.c, ip_set_list_set.c. What a set may lose or gain while packets pass holds perhaps:
+an entry that expires, one that lacks the address of the link until the first packet, one of ICMP.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from librespot_guard.errors import InputError
+from librespot_guard.firewall.ipset_boxes import Box, elements
+from librespot_guard.firewall.ipset_kinds import KINDS, LIST, PORTED, Kind, guard
 from librespot_guard.firewall.model import (
     SET_ANONYMOUS,
     SET_CONCAT,
     SET_CONSTANT,
     SET_INTERVAL,
     SET_TIMEOUT,
+    Cmp,
     Element,
     Expr,
     Lookup,
     Meta,
-    Payload,
     Set,
 )
-from librespot_guard.firewall.nft_json_types import PROTOCOLS, Unsupported
+from librespot_guard.firewall.nft_json_types import Unsupported
 
 KEY = "ipset "
-"""What the names of ipsets begin with in the model, where every table that looks one up has a copy."""
+"""What the names of ipsets begin with in the model, where every table that looks one up has a copy.
 
-_PORTED = (6, 17)  # TCP and UDP, of which ip_set_get_ip_port reads ports
-_PREFIXED = ("hash:ip", "bitmap:ip")
-_MODELLED = ("hash:ip", "hash:net", "bitmap:ip", "bitmap:port", "hash:ip,port")
+A set of sets has one for each sequence of directions: `ipset NAME DIRECTIONS`.
+"""
+
+_WORD = re.compile(r'"([^"]*)"|(\S+)')
 
 
 @dataclass(slots=True)
@@ -42,6 +45,13 @@ class IpSet:
     options: tuple[str, ...]
     entries: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
 
+    @property
+    def type(self) -> Kind:
+        """What its entries mean. Raises Unsupported for a type that is not known."""
+        if self.kind not in KINDS:
+            raise Unsupported(f"the ipset `{self.name}` of type {self.kind}")
+        return Kind(self.kind, self.family, self.options)
+
 
 class IpSets:
     """The sets of a listing. `numbers` are their names by the kernel's numbers, where the listing holds `# number N NAME`."""
@@ -51,8 +61,9 @@ class IpSets:
         self.source = source
         self.sets: dict[str, IpSet] = {}
         self.numbers: dict[int, str] = {}
+        self._held: dict[str, list[Element]] = {}
         for number, line in enumerate(text.splitlines(), 1):
-            words = line.split()
+            words = [quoted or word for quoted, word in _WORD.findall(line)] if '"' in line else line.split()
             if words[:2] == ["#", "number"] and len(words) == 4 and words[2].isdecimal():
                 self.numbers[int(words[2])] = words[3]
             if not words or words[0].startswith("#"):
@@ -70,175 +81,125 @@ class IpSets:
                     f"{source}:{number}:1: expected `create` or `add`, found {words[0][:40]!r}", hint=_HINT
                 )
 
+    def members(self, name: str) -> tuple[str, ...]:
+        """The sets in a set of sets, in their order; () for any other."""
+        found = self.sets.get(name)
+        return () if found is None or found.kind != LIST else tuple(words[0] for _, words in found.entries)
+
     def lookup(
         self, family: str, name: str, directions: Sequence[str], sets: dict[str, Set], *, inverted: bool
     ) -> list[Expr]:
-        """Instructions that go on for packets in the set (`family` is "ip" or "ip6"). Raises Unsupported."""
+        """Instructions that go on for packets in the set (`family` is "ip" or "ip6"). Raises Unsupported.
+
+        A set of the other family, or of more dimensions than there are directions, holds no packet (ip_set_test).
+        """
         found = self.sets.get(name)
         if found is None:
             raise Unsupported(f"the ipset `{name}`, which is not in the listing")
-        if found.kind == "list:set":
-            raise Unsupported(f"the ipset `{name}` of type {found.kind}")
-        if found.kind not in _MODELLED:
-            raise Unsupported(f"the ipset `{name}` of type {found.kind}")
-        if (found.family == "inet6") != (family == "ip6") and found.kind != "bitmap:port":
-            raise Unsupported(f"the ipset `{name}` of the other family")
-        if "bitmask" in found.options or ("netmask" in found.options and found.kind not in _PREFIXED):
-            raise Unsupported(f"the ipset `{name}` with a mask")
-        key = KEY + name
+        asked = [m for m in self._asked(found) if _fits(m.type, family, directions)]
+        if not asked:
+            return [] if inverted else _never()
+        if found.kind != LIST:
+            return self._in(asked[0], family, directions, sets, inverted=inverted)
+        expiring = [(line, words) for line, words in found.entries if len(words) > 1 and words[1:] != ("timeout", "0")]
+        if expiring:
+            raise Unsupported(f"the ipset `{name}` with members that expire")
+        if inverted:
+            # in none of them
+            return [e for m in asked for e in self._in(m, family, directions, sets, inverted=True)]
+        if len(asked) == 1:
+            return self._in(asked[0], family, directions, sets, inverted=False)
+        return self._any(found, asked, family, directions, sets)
+
+    def _asked(self, found: IpSet) -> list[IpSet]:
+        """The set, or the members of a set of sets in their order."""
+        if found.kind != LIST:
+            return [found]
+        missing = [m for m in self.members(found.name) if m not in self.sets]
+        if missing:
+            raise Unsupported(f"the ipset `{missing[0]}` in `{found.name}`, which is not in the listing")
+        return [self.sets[m] for m in self.members(found.name)]
+
+    def _any(
+        self, found: IpSet, asked: Sequence[IpSet], family: str, directions: Sequence[str], sets: dict[str, Set]
+    ) -> list[Expr]:
+        """In any of several sets: one set of all their entries, if all of them look up the same key."""
+        kinds = [m.type for m in asked]
+        loads = kinds[0].loads(family, directions)
+        if any(k.loads(family, directions) != loads for k in kinds):
+            raise Unsupported(f"the ipset `{found.name}`, whose members ask for different things")
+        key = f"{KEY}{found.name} {','.join(directions)}"
         if key not in sets:
-            sets[key] = self._set(key, found)
-        loads = self._loads(family, found.kind, directions)
-        if found.kind == "bitmap:port" and not inverted:
-            # packets of other protocols are in no set of ports
-            protocols = f"{KEY}protocols with ports"
-            elements = tuple(Element(bytes([number])) for number in _PORTED)
-            sets.setdefault(protocols, Set(protocols, SET_ANONYMOUS | SET_CONSTANT, 1, elements))
-            loads = [Meta("l4proto", 0), Lookup(protocols, 0), *loads]
-        return [*loads, Lookup(key, 0, None, inverted)]
+            # what one member takes out with `nomatch` another may hold: each is made by itself
+            made = [self._elements(m) for m in asked]
+            if len(kinds[0].sizes) == 1:
+                joined: Iterable[Element] = elements(
+                    [b for m in made for b in _boxes_of(m, kinds[0].sizes[0])], kinds[0].sizes
+                )
+            else:
+                # where boxes overlap the first decides: those that are sure come first
+                joined = sorted((e for m in made for e in m), key=lambda e: e.conditional)
+            sets[key] = _made(key, kinds[0], joined, timeout=any("timeout" in m.options for m in asked))
+        return self._found(kinds[0], key, loads, sets, inverted=False)
+
+    def _in(
+        self, found: IpSet, family: str, directions: Sequence[str], sets: dict[str, Set], *, inverted: bool
+    ) -> list[Expr]:
+        kind, key = found.type, KEY + found.name
+        if inverted and guard(kind):
+            # a packet without an address of the link is in no such set: no instruction asks for that
+            raise Unsupported(f"`!` with the ipset `{found.name}` of type {found.kind}")
+        loads = kind.loads(family, directions)
+        if key not in sets:
+            sets[key] = _made(key, kind, self._elements(found), timeout="timeout" in found.options)
+        return self._found(kind, key, loads, sets, inverted=inverted)
 
     @staticmethod
-    def _loads(family: str, kind: str, directions: Sequence[str]) -> list[Expr]:
-        wanted = kind.partition(":")[2].split(",")
-        if len(directions) < len(wanted) or any(d not in ("src", "dst") for d in directions):
-            raise Unsupported(f"the directions {','.join(directions)} of an ipset of type {kind}")
-        out: list[Expr] = []
-        slot = 0
-        for what, direction in zip(wanted, directions, strict=False):
-            if what == "port":
-                if len(wanted) > 1:
-                    out.append(Meta("l4proto", slot))
-                    slot += 1
-                out.append(Payload("transport", 0 if direction == "src" else 2, 2, slot))
-                slot += 1
-            else:
-                size = 4 if family == "ip" else 16
-                offset = {("ip", "src"): 12, ("ip", "dst"): 16, ("ip6", "src"): 8, ("ip6", "dst"): 24}[
-                    family, direction
-                ]
-                out.append(Payload("network", offset, size, slot))
-                slot += size // 4
-        return out
+    def _found(kind: Kind, key: str, loads: list[Expr], sets: dict[str, Set], *, inverted: bool) -> list[Expr]:
+        before = guard(kind)
+        if kind.name == "bitmap:port" and not inverted:
+            # packets of other protocols are in no set of ports
+            protocols = f"{KEY}protocols with ports"
+            numbers = tuple(Element(bytes([number])) for number in PORTED)
+            sets.setdefault(protocols, Set(protocols, SET_ANONYMOUS | SET_CONSTANT, 1, numbers))
+            before = [Meta("l4proto", 0), Lookup(protocols, 0)]
+        return [*before, *loads, Lookup(key, 0, None, inverted)]
 
-    def _set(self, key: str, found: IpSet) -> Set:
-        size = 2 if found.kind == "bitmap:port" else 16 if found.family == "inet6" else 4
-        flags = SET_INTERVAL | (SET_TIMEOUT if "timeout" in found.options else 0)
-        if found.kind == "hash:ip,port":
-            elements = [self._with_port(line, words, size) for line, words in found.entries]
-            return Set(key, flags | SET_CONCAT, size + 8, tuple(elements), (size, 1, 2))
-        entries = [self._entry(line, words, size, found.kind) for line, words in found.entries]
-        if "netmask" in found.options:
-            entries = [self._widened(found, entry, size) for entry in entries]
-        return Set(key, flags, size, tuple(_painted(entries, size)))
-
-    def _entry(self, line: int, words: tuple[str, ...], size: int, kind: str) -> "Entry":
-        nomatch, expires = self._rest(line, words)
-        try:
-            if kind == "bitmap:port":
-                low, _, high = words[0].partition("-")
-                first, last = int(low), int(high or low)
-            else:
-                first, last = _network(words[0])
-        except ValueError:
-            raise Unsupported(f"{self.source}:{line}: the entry {words[0]!r}") from None
-        if not 0 <= first <= last < 1 << 8 * size:
-            raise Unsupported(f"{self.source}:{line}: the entry {words[0]!r}")
-        return Entry(first, last, nomatch, expires)
-
-    def _widened(self, found: IpSet, entry: "Entry", size: int) -> "Entry":
-        """An address of a set with a netmask: it stands for its network."""
-        text = "".join(found.options[found.options.index("netmask") + 1 :][:1])
-        if not text.isdecimal() or int(text) > 8 * size:
-            raise Unsupported(f"{self.source}: the netmask {text!r} of the ipset `{found.name}`")
-        rest = (1 << 8 * size - int(text)) - 1
-        return Entry(entry.first & ~rest, entry.last | rest, entry.nomatch, entry.expires)
-
-    def _with_port(self, line: int, words: tuple[str, ...], size: int) -> Element:
-        nomatch, expires = self._rest(line, words)
-        host, _, port = words[0].partition(",")
-        protocol, _, number = port.partition(":")
-        try:
-            first, last = _network(host)
-            value = int(number)
-            if nomatch or first != last or not 0 <= value < 65536 or first >= 1 << 8 * size:
-                raise ValueError(words)  # noqa: TRY301 - one message for every way to get it wrong
-            proto = PROTOCOLS[protocol] if not protocol.isdecimal() else int(protocol)
-            middle = proto.to_bytes(1, "big") + bytes(3)
-        except (ValueError, KeyError, OverflowError):
-            raise Unsupported(f"{self.source}:{line}: the entry {words[0]!r}") from None
-        data = first.to_bytes(size, "big") + middle + value.to_bytes(2, "big") + bytes(2)
-        return Element(data, data, timeout=expires, expires=expires)
-
-    def _rest(self, line: int, words: tuple[str, ...]) -> tuple[bool, int | None]:
-        """`nomatch`, and in how many milliseconds the entry goes away."""
-        nomatch, expires = False, None
-        rest = list(words[1:])
-        while rest:
-            word = rest.pop(0)
-            if word == "nomatch":
-                nomatch = True
-            elif word in ("timeout", "packets", "bytes", "comment", "skbmark", "skbprio", "skbqueue") and rest:
-                value = rest.pop(0)
-                if word == "comment":
-                    break
-                if word == "timeout":
-                    expires = int(value) * 1000 if value.isdecimal() and value != "0" else None
-            else:
-                raise Unsupported(f"{self.source}:{line}: {word!r}")
-        return nomatch, expires
+    def _elements(self, found: IpSet) -> list[Element]:
+        """What a set holds, made once for all tables."""
+        if found.name not in self._held:
+            kind = found.type
+            boxes = [b for line, words in found.entries for b in kind.boxes(words, where=f"{self.source}:{line}")]
+            self._held[found.name] = elements(boxes, kind.sizes, blocking=kind.blocking)
+        return self._held[found.name]
 
 
 _HINT = "the input has to be what `ipset save` prints"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Addresses from `first` to `last`; `nomatch` takes them out of a wider entry; `expires` in milliseconds, or None."""
-
-    first: int
-    last: int
-    nomatch: bool
-    expires: int | None
+def _fits(kind: Kind, family: str, directions: Sequence[str]) -> bool:
+    same = kind.any_family or (kind.family == "inet6") == (family == "ip6")
+    return same and len(directions) >= len(kind.dimensions)
 
 
-def _network(text: str) -> tuple[int, int]:
-    low, dash, high = text.partition("-")
-    if dash:
-        return int(ip_address(low)), int(ip_address(high))
-    found: IPv4Network | IPv6Network = ip_network(text, strict=False)
-    return int(found.network_address), int(found.broadcast_address)
+def _never() -> list[Expr]:
+    """No packet has this family."""
+    return [Meta("nfproto", 0), Cmp("eq", 0, b"\xff")]
 
 
-def _painted(entries: Iterable[Entry], size: int) -> list[Element]:
-    """Disjoint intervals: of entries that hold an address, the narrowest decides (hash:net looks up the longest prefix first)."""
-    ordered = sorted(entries, key=lambda e: (e.first, -e.last))
-    out: list[tuple[int, int, Entry]] = []
-    stack: list[Entry] = []
-    at = 0
+def _made(key: str, kind: Kind, held: Iterable[Element], *, timeout: bool) -> Set:
+    flags, sizes = SET_INTERVAL | (SET_TIMEOUT if timeout else 0), kind.sizes
+    if len(sizes) == 1:
+        return Set(key, flags, sizes[0], tuple(held))
+    return Set(key, flags | SET_CONCAT, sum((s + 3) // 4 * 4 for s in sizes), tuple(held), tuple(sizes))
 
-    def emit(upto: int) -> None:
-        nonlocal at
-        while stack and at <= upto:
-            top = stack[-1]
-            end = min(top.last, upto)
-            if end >= at:
-                out.append((at, end, top))
-            at = max(at, end + 1)
-            if top.last <= upto:
-                stack.pop()
-            else:
-                break
 
-    for entry in ordered:
-        emit(entry.first - 1)
-        at = max(at, entry.first)
-        stack.append(entry)
-    emit(1 << 8 * size)
-    elements: list[Element] = []
-    for first, last, entry in out:
-        if entry.nomatch:
+def _boxes_of(held: Sequence[Element], size: int) -> Iterable[Box]:
+    """Intervals of one field as boxes again, to be joined with others."""
+    top = (1 << 8 * size) - 1
+    for element, following in zip(held, [*held[1:], None], strict=True):
+        if element.interval_end:
             continue
-        elements.append(Element(first.to_bytes(size, "big"), timeout=entry.expires, expires=entry.expires))
-        if last + 1 < 1 << 8 * size:
-            elements.append(Element((last + 1).to_bytes(size, "big"), interval_end=True))
-    return elements
+        first = int.from_bytes(element.key, "big")
+        last = int.from_bytes(following.key, "big") - 1 if following is not None and following.interval_end else top
+        yield Box(((first, last),), (), nomatch=False, expires=element.expires, doubtful=element.conditional)

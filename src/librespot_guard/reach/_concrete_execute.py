@@ -200,6 +200,8 @@ def _lookup(run: Runner, expr: fw.Lookup) -> Result:
         why = f"an earlier rule changed set {expr.set_name} for this packet"
     picked = _pick(run, expr, outcomes, why)
     element = picked.element
+    if expr.inverted and element is not None and not picked.certain and element.expires is not None:
+        return run.either(f"an element of set {expr.set_name} expires")
     if (element is None) != expr.inverted:
         return BREAK
     if element is None:

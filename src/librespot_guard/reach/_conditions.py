@@ -144,9 +144,8 @@ def entries_of(table_set: Set, key: Value, family: str) -> Entries:
         if element.conditional:
             condition = _element(table_set, element, pair, key, family, concat=bool(concat))
             if condition is not None:
-                found.append(
-                    (All(condition.sets, f"an element of `{table_set.name}` with a limit of its own"), element.data)
-                )
+                own = "that expires" if element.expires is not None else "with a limit of its own"
+                found.append((All(condition.sets, f"an element of `{table_set.name}` {own}"), element.data))
             continue
         if len(key) == 1 and key[0].field not in (None, UNKNOWN) and not concat and not key[0].bits:
             singles.setdefault(element.data, []).append(pair)

@@ -113,7 +113,8 @@ class Shapes:
 
     def __init__(self, family: str, proto: str, byteorder: str, *, settled: bool) -> None:
         self.maps: dict[str, Entries] = {}
-        self.rewrites = False
+        # whether some rule rewrites packets; whether some rule changes where they go
+        self.rewrites = self.moves = False
         self._lowering = Lowering(family, proto, byteorder)
         self._size = fields.saddr_bits(family)
         self._fixed = {"nfproto": 2 if family == "ipv4" else 10}
@@ -170,6 +171,7 @@ class Shapes:
         found.effective = node.effective or any(isinstance(op, Assign | Untrack | Rewrite) for op in out.ops)
         found.dead = any(isinstance(op, Test) and impossible(op, self._fixed) for op in found.premises[len(node.ops) :])
         self.rewrites = self.rewrites or any(isinstance(op, Rewrite) for op in out.ops)
+        self.moves = self.moves or any(isinstance(op, Rewrite | Translate) for op in out.ops)
         self.maps |= out.maps
         node._by_id[id(expr)] = node._by_value[expr] = found  # noqa: SLF001
         return found

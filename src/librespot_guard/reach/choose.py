@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 INTERVALS, BDD = "intervals", "bdd"
 # what no engine can know: it depends on other packets than the one that is asked about
-_UNKNOWABLE = ("a rate limit", "is filled by rules", "adding to set", "with a limit of its own")
+_UNKNOWABLE = ("a rate limit", "is filled by rules", "adding to set", "with a limit of its own", "that expires")
 # what is no interval: the beginnings of reasons that the first engine gives
 NO_INTERVAL = (
     "a mask on",

@@ -12,7 +12,8 @@ from librespot_guard.reach import _limits as limits
 from librespot_guard.reach import routing
 from librespot_guard.reach._environment import Environment, interface_number
 from librespot_guard.reach._hooks import Hooks, Placed, cone, effective_priority, operations, reads
-from librespot_guard.reach._lower import Op, Rewrite, Test, Translate
+from librespot_guard.reach._landings import Landings, dead, moves, shapes_with
+from librespot_guard.reach._lower import Op, Rewrite, Test
 from librespot_guard.reach._outcome import Complex, Plain  # noqa: TC001 - beside its neighbours
 from librespot_guard.reach._passage import Arrival, Passage
 from librespot_guard.reach._region import Region, Universe, add, remove
@@ -122,14 +123,30 @@ class Engine:
     def _operations(self) -> list[Op | Sourced]:
         return list(dict.fromkeys(op for _, codes in self._cones for op in operations(codes)))
 
+    @cached_property
+    def _changing(self) -> list[Shape]:
+        """What may send a packet elsewhere or rewrite it."""
+        return [
+            shape
+            for world, codes in self._cones
+            if self.shapes(world).moves
+            for shape in shapes_with(lambda op: isinstance(op, Rewrite) or moves(op), codes)
+        ]
+
+    @cached_property
+    def _landings(self) -> Landings:
+        return Landings(self)
+
     def _specialised(self, dst: int, dport: int) -> Universe | None:
         """A universe for one question, without what only rules need that cannot match it; None if the packet may change on its way."""
-        if self.forwards or any(isinstance(op, Rewrite) or _moves(op) for op in self._operations):
+        if self.forwards:
             return None
         link = self.world.link(self.iface)
         fixed = {"daddr": dst, "dport": dport, "iifname": interface_number(self.iface)}
         if link is not None:
             fixed |= {"iif": link.index, "iiftype": link.arp_type, "iifgroup": link.group}
+        if not all(dead(shape, fixed) for shape in self._changing):
+            return None
         return self._universe(
             frozenset(op for op in self._operations if isinstance(op, Test) and impossible(op, fixed))
         )
@@ -188,7 +205,7 @@ class Engine:
     def _ask(self, dst: int, dport: int, order: dict[tuple[str, int], tuple[int, ...]]) -> Answer:
         """The answer with one order of the chains of equal priority."""
         self.hooks(self.world).order = order
-        self._narrow = self._specialised(dst, dport)
+        self._narrow = None
         everything = IntervalSet.full(fields.saddr_bits(self.family))
         doubts = dict.fromkeys((*self.world.doubts_about(self.iface, self.family), *self.hooks(self.world).unordered()))
         may = must = shown_may = shown_must = martian = IntervalSet()
@@ -197,7 +214,10 @@ class Engine:
         onward: dict[Forwarded, None] = {}
         walkers = _Walkers(self)
         try:
-            for entry in self._entries(dst, dport):
+            candidates = self._landings.candidates(dst, dport)
+            if not candidates:
+                self._narrow = self._specialised(dst, dport)
+            for entry in self._landings.entries(dst, dport, candidates, walkers.of):
                 run = self._run(walkers, entry)
                 delivered: Region = {}
                 for arrival in run.arrivals:
@@ -231,7 +251,8 @@ class Engine:
     def walker(self, world: World, iface: str) -> Walker:
         """A walker for the question that was asked last."""
         shapes, narrow = self.shapes(world), self.universe
-        return Walker(world, iface, self.family, self.proto, narrow, shapes.code, shapes.maps, self._idle)
+        idle = self._idle if self._narrow is not None else {}
+        return Walker(world, iface, self.family, self.proto, narrow, shapes.code, shapes.maps, idle)
 
     def _run(self, walkers: "_Walkers", entry: tuple[int, int]) -> Passage:
         """Send every packet to an entry."""
@@ -257,66 +278,6 @@ class Engine:
             return arrival.world is self.target and (environment.dst, environment.dport) == wanted
         # asked about a port of this host, which it hands on
         return bool(arrival.crossed) and entry == wanted and arrival.crossed[0][0] == self.world.namespace.id
-
-    def _entries(self, dst: int, dport: int) -> list[tuple[int, int]]:
-        """The destinations on the wire that can end at (dst, dport): itself, and where destination NAT may lead there from."""
-        found = [(dst, dport)]
-        for entry, ends in self._landings.items():
-            if entry != (dst, dport) and (
-                any(port in (dport, None) and (self._here(address) or address in (dst, None)) for address, port in ends)
-            ):
-                found.append(entry)
-        if len(found) > limits.ENTRIES:
-            raise TooComplexError(f"destination NAT with {len(found)} combinations of addresses and ports")
-        return found
-
-    def _here(self, address: int | None) -> bool:
-        """Whether an address is one of this namespace, and it is this namespace that is asked about."""
-        if self.target is not self.world or address is None:
-            return False
-        return routing.fib(self.world, self.family, address, iif=self.iface).kind in ("local", "broadcast")
-
-    @cached_property
-    def _landings(self) -> dict[tuple[int, int], set[tuple[int | None, int | None]]]:
-        """To where prerouting translates the destinations that its rules tell apart; only those that it does translate."""
-        hooks = self.hooks(self.world)
-        shapes = self.shapes(self.world)
-        codes = cone([*hooks.at("ingress", self.iface), *hooks.at("prerouting")], shapes.code)
-        if not any(map(_moves, operations(codes))):
-            return {}
-        ports: set[int] = set()
-        addresses = set(routing.tables(self.world, self.family).addresses)
-        for name, values in reads(codes, shapes.maps):
-            if name in ("dport", "ct_dport"):
-                # both sides of every border: the ports in between are like one of them
-                borders = {edge for low, high in values for edge in (low - 1, low, high, high + 1)}
-                ports |= {edge for edge in borders if 0 < edge < 65536}
-            elif name in ("daddr", "ct_daddr"):
-                addresses |= {low for low, high in values if low == high}
-        ports = ports or {1}
-        if len(ports) * len(addresses) > limits.CANDIDATES:
-            raise TooComplexError(
-                f"destination NAT with {len(ports) * len(addresses)} combinations of addresses and ports"
-            )
-        walkers = _Walkers(self)
-        out: dict[tuple[int, int], set[tuple[int | None, int | None]]] = {}
-        for address in addresses:
-            for port in ports:
-                ends = self._translated(walkers, (address, port))
-                if ends:
-                    out[address, port] = ends
-        return out
-
-    def _translated(self, walkers: "_Walkers", entry: tuple[int, int]) -> set[tuple[int | None, int | None]]:
-        """To where prerouting translates one destination, whatever the source."""
-        run = Passage(self.family, self.proto, self.universe, self.hooks, walkers.of, forward=False)
-        current = run.before_routing(self.world, self.iface, {Environment(*entry): self.universe.full()})
-        return {(e.dst, e.dport) for e, region in current.items() if region and (e.translated or e.dst is None)}
-
-
-def _moves(op: Op | Sourced) -> bool:
-    """Whether an operation sends packets to another destination."""
-    return (isinstance(op, Translate) and not op.source) or (isinstance(op, Rewrite) and op.moves)
 
 
 class _Walkers:

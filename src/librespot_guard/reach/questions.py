@@ -125,15 +125,21 @@ def _routable(family: str, address: str, *, loopback: bool) -> bool:
 
 def answers(world: World, listener: Listener) -> list[Reached]:
     """Every question about a listener with its answer; first those of its own namespace, then those through other ones."""
-    engines: dict[tuple[str, str], Engine] = {}
     out = []
     for question in questions(world, listener):
-        key = (question.iface, question.family)
-        if key not in engines:
-            engines[key] = Engine(world, question.iface, question.family, listener.proto)
-        answer, by = choose.ask(engines[key], routing.number(question.dst), listener.port)
-        out.append(replace(_reached(engines[key], question, answer), by=by))
+        engine = _engine(world, question, listener.proto)
+        answer, by = choose.ask(engine, routing.number(question.dst), listener.port)
+        out.append(replace(_reached(engine, question, answer), by=by))
     return out + _through_others(world, listener)
+
+
+def _engine(world: World, question: Question, proto: str) -> Engine:
+    """The engine for a way in: what it prepares serves every listener."""
+    key = ("engine", question.iface, question.family, proto)
+    if key not in world.shared:
+        world.shared[key] = Engine(world, question.iface, question.family, proto)
+    found: Engine = world.shared[key]
+    return found
 
 
 def handed_on(world: World, listener: Listener) -> list[Reached]:

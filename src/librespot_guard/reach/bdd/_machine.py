@@ -198,7 +198,7 @@ class Machine:
             return self._branch(found.hits, live & granted, decide)
         hit = found.anywhere(algebra)
         if dreg is None:
-            return live & (~hit if expr.inverted else hit & granted)
+            return live & (~hit | (found.refusable & ~granted) if expr.inverted else hit & granted)
         bits = constant(0, 8 * table_set.data_length)
         for condition, data in found.hits:
             if isinstance(data, bytes):
