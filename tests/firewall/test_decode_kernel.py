@@ -236,6 +236,9 @@ _NAMES = {
     "payload write": "payloadset",
     "meta set": "metaset",
     "ct set": "ctset",
+    "exthdr write": "exthdrset",
+    "exthdr reset": "exthdrset",
+    "rt load": "route",
 }
 # what libnftnl calls otherwise than the kernel
 _KEYS = {

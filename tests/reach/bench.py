@@ -23,6 +23,7 @@ from librespot_guard import collect, firewall
 from librespot_guard.lab import _nfnetlink
 from librespot_guard.lab.frames import build, token_of
 from librespot_guard.lab.inject import Injector
+from librespot_guard.reach.packet import EXTENSIONS
 from librespot_guard.reach.world import World
 
 if TYPE_CHECKING:
@@ -204,6 +205,8 @@ class Bench:
                     continue
                 start = 14 + ((frame[14] & 0xF) * 4 if four else 40)
                 number = frame[23] if four else frame[20]
+                while not four and number in EXTENSIONS.values():
+                    number, start = frame[start], start + 8
                 proto = {6: "tcp", 17: "udp", 1: "icmp", 58: "icmpv6"}.get(number, "")
                 token = token_of(proto, frame[start:])
                 if token is not None:
@@ -220,10 +223,16 @@ class Bench:
                 continue
             fields = _attributes(data[20:length])
             if 8 in fields:  # NFTA_TRACE_NETWORK_HEADER: the first event of a base chain
-                head, transport = fields[8], fields.get(9, b"")
-                at = 4 if head[9 if head[0] >> 4 == 4 else 6] == 6 else 8
-                mark = struct.unpack_from(">I", transport, at)[0] if len(transport) >= at + 4 else 0
-                packet = sent.get(mark)
+                transport = fields.get(9, b"")
+                # TCP has the token as its sequence number, the others behind their header
+                marks = [struct.unpack_from(">I", transport, at)[0] for at in (4, 8) if len(transport) >= at + 4]
+                packet = None
+                for mark, tcp in zip(marks, (True, False), strict=False):
+                    if mark in sent and (sent[mark].proto == "tcp") == tcp:
+                        packet = sent[mark]
+                        break
+                else:
+                    mark = 0
                 # the answer to an echo bears the token of the echo
                 answer = packet is not None and packet.proto.startswith("icmp") and transport[0] != packet.icmp_type
                 current[fields[6]] = mark if packet is not None and not answer else 0

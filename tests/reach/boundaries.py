@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from librespot_guard import firewall as fw
-from librespot_guard.reach.packet import Packet
+from librespot_guard.reach.packet import EXTENSIONS, Packet
 from librespot_guard.reach.routing import text
 
 if TYPE_CHECKING:
@@ -119,14 +119,28 @@ class Packets:
         dst = random.choice(OWN[family]) if random.random() < 0.8 else random.choice(self.targets[family])
         iface = random.choice(["eth0", "eth0", "eth1"])
         proto = random.choices(["tcp", "udp", "icmp"], [5, 3, 1])[0]
+        extensions = self._extensions() if family == "ipv6" and random.random() < 0.3 else ()
         if proto == "icmp":
             kinds = [8, 8, 13, 0, 3, 11] if family == "ipv4" else [128, 128, 129, 1, 135, 3]
             return Packet(
-                iface, src, dst, "icmp" if family == "ipv4" else "icmpv6", 0, 0, 0, icmp_type=random.choice(kinds)
+                iface,
+                src,
+                dst,
+                "icmp" if family == "ipv4" else "icmpv6",
+                0,
+                0,
+                0,
+                icmp_type=random.choice(kinds),
+                extensions=extensions,
             )
         sport = random.choice(self.sports) if random.random() < 0.4 else random.randint(32768, 60999)
         flags = random.choice(_FLAGS) if proto == "tcp" else 0
-        return Packet(iface, src, dst, proto, sport, random.choice(self.dports), flags)
+        return Packet(iface, src, dst, proto, sport, random.choice(self.dports), flags, extensions=extensions)
+
+    def _extensions(self) -> tuple[str, ...]:
+        """Some extension headers; hop-by-hop comes first."""
+        found = self.random.sample(list(EXTENSIONS), self.random.choice([1, 1, 2, 3]))
+        return tuple(sorted(found, key=lambda name: name != "hop-by-hop"))
 
 
 def family_of(address: str) -> str:

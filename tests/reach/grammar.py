@@ -45,6 +45,10 @@ HOOKS: dict[str, list[int]] = {
     "forward": [-10, 0, 10],
     "postrouting": [-10, 0, 110],
 }
+_OF_IPV6 = (
+    "ip6", "meta nfproto ipv6", "icmpv6", "ct original ip6", "exthdr", "hbh", "frag", "dst ", "rt nexthdr", "rt hdrlength", "rt type",
+    "rt seg-left", "jhash ip6",
+)  # fmt: skip
 _QUOTED = ['"eth0"', '"eth1"', '"eth*"', '"lo"']
 
 
@@ -175,15 +179,67 @@ class Grammar:
             lambda: f"meta {self.pick('skuid 0', 'skgid != 5', 'cgroup 1', 'iifgroup 0', 'iiftype ether', 'priority 0', 'secpath missing')}",
             lambda: f"meta {self.pick('cpu 0', 'random > 1000', 'oifname != lo', 'oif eth1', 'iifkind veth', 'sdif 0')}",
             lambda: f"limit rate {self.pick('', 'over ')}{self.pick('5/minute', '3/second burst 7 packets', '10 kbytes/second')}",
-            lambda: f"numgen {self.pick('random', 'inc')} mod 4 {self.pick('0', '< 3')}",
-            lambda: f"jhash {ip} saddr mod 8 {self.pick('0', '> 2')}",
-            lambda: f"quota {self.pick('', 'over ')}5 mbytes",
-            lambda: "socket transparent 1",
-            lambda: f"exthdr {self.pick('hbh', 'frag')} {self.pick('missing', 'exists')}",
-            lambda: f"tcp option {self.pick('maxseg', 'timestamp')} {self.pick('missing', 'exists')}",
-            lambda: f"rt {self.pick('classid 0', 'ip nexthop 192.168.10.1')}",
+            lambda: f"{self.pick('quota', 'limit')} name \"named\"",
+            self.counted,
+            self.counted,
+            self.extension,
+            self.extension,
+            self.option,
+            self.option,
+            self.looked_up,
+            self.looked_up,
         ]  # fmt: skip
         return self.random.choice(conditions)()
+
+    def counted(self) -> str:
+        """A condition on chance, on a hash, or on what passed before."""
+        key = self.pick(
+            "ip saddr", "ip6 saddr", "tcp dport", "ip saddr . tcp dport", "ip6 saddr . ip6 daddr . th sport"
+        )
+        return self.pick(
+            f"numgen {self.pick('random', 'inc')} mod 4 {self.pick('0', '< 3', '<= 3', '> 3', '{ 0, 1, 2, 3 }')}",
+            f"numgen {self.pick('random', 'inc')} mod 5 offset 3 {self.pick('3', '>= 3', '> 7', '{ 4, 9 }')}",
+            f"numgen inc mod 2 vmap {{ 0 : {self.pick('accept', 'drop')}, 1 : {self.pick('accept', 'continue')} }}",
+            f"jhash {key} mod 8 {self.pick('0', '> 2', '<= 7')}",
+            f"jhash {key} mod 8 seed 0x{self.pick('0', '7', 'deadbeef')} {self.pick('0', '> 2', '1-4', 'offset 10 <= 14')}",
+            f"symhash mod 4 {self.pick('0', '<= 3', '!= 3')}",
+            f"quota {self.pick('', 'over ', 'until ')}5 mbytes",
+            f"ct count {self.pick('', 'over ')}{self.pick('5', '1000')}",
+        )
+
+    def extension(self) -> str:
+        """A condition on extension headers of IPv6."""
+        header = self.pick("hbh", "rt", "frag", "dst", "mh")
+        return self.pick(
+            f"exthdr {header} {self.pick('missing', 'exists')}", f"exthdr {header} {self.pick('missing', 'exists')}",
+            f"ip6 nexthdr {self.pick('tcp', 'udp', '!= tcp', '0', '{ tcp, udp, 0, 60 }', '!= { 0, 43, 44, 60 }', '44', '> 42')}",
+            f"{self.pick('hbh', 'rt', 'frag', 'dst')} nexthdr {self.pick('tcp', 'udp', '!= tcp')}",
+            f"{self.pick('hbh', 'rt', 'dst')} hdrlength {self.pick('0', '> 0')}", f"rt {self.pick('type 0', 'seg-left 0', 'seg-left > 0')}",
+            f"frag {self.pick('frag-off 0', 'more-fragments 0', 'more-fragments 1', 'id 5')}",
+        )  # fmt: skip
+
+    def option(self) -> str:
+        """A condition on options of TCP or IPv4, or on chunks of other protocols."""
+        there = self.pick("missing", "exists")
+        return self.pick(
+            f"tcp option {self.pick('maxseg', 'timestamp', 'sack-perm', 'window', '254', 'nop')} {there}",
+            f"tcp option {self.pick('maxseg', 'timestamp')} {there}",
+            f"tcp option maxseg size {self.pick('1-500', '!= 536', '>= 0', '1460')}",
+            f"tcp option timestamp tsval {self.pick('0', '> 5')}", f"tcp doff {self.pick('5', '> 5', '!= 5')}",
+            f"ip option {self.pick('rr', 'ra', 'lsrr', 'ssrr')} {there}", f"ip option {self.pick('rr', 'lsrr')} ptr 4",
+            f"ip hdrlength {self.pick('5', '!= 5')}", f"sctp chunk data {there}",
+        )  # fmt: skip
+
+    def looked_up(self) -> str:
+        """A condition on a socket, a route, IPsec or a fingerprint."""
+        return self.pick(
+            f"socket {self.pick('transparent 1', 'mark 0')}", f"socket {self.pick('wildcard 1', 'wildcard 0')}", 'socket cgroupv2 level 1 "/"',
+            f"rt classid {self.pick('0', '!= 0')}", f"meta {self.pick('sdif 0', 'iifkind veth')}",
+            f"rt {self.pick('ip nexthop 192.168.10.1', 'ip nexthop != 10.9.0.7', 'ip6 nexthop fd00:9::7', 'ipsec exists', 'ipsec missing')}",
+            f"rt ip nexthop {self.pick('192.168.10.2', '!= 192.168.10.2')}", f"rt ip6 nexthop {self.pick('fd00:10::2', '!= fd00:10::2')}",
+            f"ipsec in {self.pick('reqid 1', 'reqid != 1', 'ip saddr 192.168.10.9', 'spi 7')}",
+            f'osf {self.pick("", "ttl loose ")}name {self.pick("", "!= ")}"{self.pick("Linux", "unknown")}"',
+        )  # fmt: skip
 
     # statements
 
@@ -214,7 +270,8 @@ class Grammar:
             "meta mark set tcp dport map { 80 : 1, 3678 : 2, 8000-9000 : 0x12 }", f"add @seen4 {{ {ip} saddr }}",
             f"update @seen4 {{ {ip} saddr timeout 10s }}", f"add @meter4 {{ {ip} saddr limit rate 3/second }}",
             "delete @seen4 { ip saddr }", "tcp sport set 443", "udp dport set 80",
-            "meta mark set jhash ip saddr mod 4", "meta mark set numgen inc mod 2",
+            "meta mark set jhash ip saddr mod 4", "meta mark set numgen inc mod 2", "meta mark set jhash ip saddr mod 4 seed 0x7",
+            "tcp option maxseg size set 1200", "reset tcp option timestamp",
         )  # fmt: skip
 
     def mapping(self, six: bool, *values: str) -> str:
@@ -245,8 +302,8 @@ class Grammar:
             return self.verdict_map(depth)
         parts = [self.match() for _ in range(self.random.choice([0, 1, 1, 1, 2, 2, 3]))]
         # nft refuses contradictions of families and protocols within one rule
-        if any(p.startswith(("ip ", "meta nfproto ipv4", "icmp ")) for p in parts):
-            parts = [p for p in parts if not p.startswith(("ip6", "meta nfproto ipv6", "icmpv6", "ct original ip6"))]
+        if any(p.startswith(("ip ", "meta nfproto ipv4", "icmp ", "jhash ip ")) for p in parts):
+            parts = [p for p in parts if not p.startswith(_OF_IPV6)]
         if any(p.startswith("tcp ") for p in parts):
             parts = [p for p in parts if not p.startswith(("udp", "meta l4proto", "icmp"))]
         if self.chance(0.3):
@@ -290,7 +347,7 @@ class Grammar:
     def sets(self) -> str:
         """The sets and maps that rules of this table name."""
         both = self.family in ("inet", "netdev")
-        out = ""
+        out = "  quota named { over 10 mbytes\n  }\n  limit named { rate 5/second\n  }\n"
         if both or self.family == "ip":
             out += (
                 f"  set four {{ type ipv4_addr; flags interval; elements = {{ {', '.join(self.some(APART4))} }}; }}\n"

@@ -9,12 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from librespot_guard import firewall as fw
+from librespot_guard.reach import _fields as fields
 from librespot_guard.reach._concrete_xt import MATCHES
 from librespot_guard.reach.bdd.engine import BddAnswer, BddEngine
 from librespot_guard.reach.engine import Answer, Engine
 from librespot_guard.reach.interpreter import trace
 from librespot_guard.reach.intervals import IntervalSet, cidrs
-from librespot_guard.reach.packet import Packet
+from librespot_guard.reach.packet import Packet, chosen_extensions
 from librespot_guard.reach.routing import number, text
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from reach.bench import Bench, Seen
 
 # what the packets of the bench do not vary may not be chosen by an engine
-_VARIED = {"sport", "tcp_flags", "daddr", "dport"}
+_VARIED = {"sport", "tcp_flags", "daddr", "dport", "exthdrs"}
 # expressions whose outcome one packet can't tell: a rule that holds one may or may not be on the trail
-_OPEN = (fw.Limit, fw.Dynset, fw.Unknown)
+_OPEN = fw.Limit | fw.Dynset | fw.Unknown | fw.Quota | fw.Connlimit | fw.Osf | fw.Socket | fw.Numgen
 _OPEN_META = ("cpu", "prandom", "random", "skuid", "skgid", "cgroup", "rtclassid")
 
 
@@ -159,12 +160,12 @@ def _promises(ask: Ask, answer: Answer) -> list[Packet]:
     chosen = answer.must.pairs[:3] + answer.must.pairs[-2:]
     for source in dict.fromkeys(s for pair in chosen for s in pair):
         choice = answer.choices(source)
-        if not set(choice) <= _VARIED:
+        if {name for name, value in choice.items() if name not in fields.CHOSEN_HEADERS or value} - _VARIED:
             continue
         target = text(ask.family, choice["daddr"])
         packet = Packet(
             ask.iface, text(ask.family, source), target, ask.proto, choice.get("sport", 40000), choice["dport"],
-            choice.get("tcp_flags", 2) if ask.proto == "tcp" else 0,
+            choice.get("tcp_flags", 2) if ask.proto == "tcp" else 0, extensions=chosen_extensions(choice.get("exthdrs")),
         )  # fmt: skip
         out.append(packet)
     return out
@@ -218,17 +219,22 @@ def _open_rules(world: World) -> dict[tuple[str, int], Callable[[Packet], bool]]
     """Rules (table, handle) of which one packet can't tell whether they match, with for which packets that is so."""
     out: dict[tuple[str, int], Callable[[Packet], bool]] = {}
     unsure = _unsure_marks(world)
+    masked = any(
+        isinstance(e, fw.Masquerade) for t in world.ruleset.tables for c in t.chains for r in c.rules for e in r.exprs
+    )
     for table in world.ruleset.tables:
         sets = {s.name for s in table.sets if any(e.conditional for e in s.elements)}
         for chain in table.chains:
             for rule in chain.rules:
                 loads = [e for e in rule.exprs if isinstance(e, fw.Payload)]
                 if any(
-                    isinstance(e, _OPEN)
+                    _open(e)
                     or (isinstance(e, fw.Lookup) and e.set_name in sets)
                     or (isinstance(e, fw.Meta) and (e.key in _OPEN_META or e.key in unsure))
                     or (isinstance(e, fw.Ct) and e.key in unsure)
                     or (isinstance(e, fw.Xt) and e.kind == "match" and e.name not in MATCHES)
+                    # the interpreter takes the address of masquerading for unknown
+                    or (masked and isinstance(e, fw.Payload) and e.base == "network" and e.offset >= 8)
                     for e in rule.exprs
                 ):
                     out[f"{table.family} {table.name}", rule.handle] = _always
@@ -237,12 +243,20 @@ def _open_rules(world: World) -> dict[tuple[str, int], Callable[[Packet], bool]]
     return out
 
 
+def _open(expr: fw.Expr) -> bool:
+    """Whether what an expression answers does not follow from one packet."""
+    if isinstance(expr, fw.Exthdr):
+        # the identification of a fragment
+        return (expr.op, expr.kind, expr.offset) == ("ipv6", 44, 4)
+    return isinstance(expr, _OPEN | fw.Route) or (isinstance(expr, fw.Hash) and expr.seed is None)
+
+
 def _unsure_marks(world: World) -> set[str]:
     """Which marks some rule sets to what one packet can't tell; a mark of the connection may be copied to the packet and back."""
     rules = [r for t in world.ruleset.tables for c in t.chains for r in c.rules]
     unsure = any(
         any(isinstance(e, fw.MetaSet | fw.CtSet) for e in r.exprs)
-        and any(isinstance(e, _OPEN) or (isinstance(e, fw.Meta) and e.key in _OPEN_META) for e in r.exprs)
+        and any(_open(e) or (isinstance(e, fw.Meta) and e.key in _OPEN_META) for e in r.exprs)
         for r in rules
     )
     return {"mark"} if unsure else set()

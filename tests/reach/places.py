@@ -1,6 +1,7 @@
 """A stage with a stranger, a host and a container, and what `reach` and real packets say about it."""
 
 import os
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from librespot_guard import collect
-from librespot_guard.lab.frames import build
+from librespot_guard.lab.frames import build, checksum
 from librespot_guard.lab.inject import Injector, Receiver
 from librespot_guard.lab.sandbox import Host, Sandbox
 from librespot_guard.reach import Packet, Reached, World, Worlds, answers
@@ -27,6 +28,7 @@ class Place:
     box: Host
     lan: Host
     guest: Host
+    sent: int = 0
 
     def load(self, rules: str, where: str = "host") -> None:
         """Replace the rules of one namespace. Raises AssertionError with what nft said."""
@@ -49,11 +51,11 @@ class Place:
         """A packet of a stranger to the port over eth0."""
         return replace(Packet("eth0", src, dst, "udp", dport=PORT), **changes)  # type: ignore[arg-type]
 
-    def arrives(self, packet: Packet, where: str = "host") -> bool:
-        """Whether a real packet passes the last input hook of the host or the container."""
-        return bool(self.sandbox.call(lambda: self._arrives(packet, where)))
+    def arrives(self, packet: Packet, where: str = "host", *, pieces: int = 0) -> bool:
+        """Whether a real packet passes the last input hook of the host or the container; an IPv4 one may be sent in two fragments, the first of so many bytes."""
+        return bool(self.sandbox.call(lambda: self._arrives(packet, where, pieces)))
 
-    def _arrives(self, packet: Packet, where: str) -> bool:
+    def _arrives(self, packet: Packet, where: str, pieces: int) -> bool:
         far = self.lan if packet.iface == "eth0" else self.guest
         with ExitStack() as stack:
             with far.inside():
@@ -65,18 +67,35 @@ class Place:
                     ears_there = stack.enter_context(Receiver([]))
             else:
                 ears_there = ears
-            frame = build(packet, 0x5A000001, source_mac=injector.mac, target_mac=ears.macs[packet.iface])
-            injector.send(frame)
+            # an identification of its own for each, so that pieces of one are never those of another
+            self.sent += 1
+            token = 0x5A000000 | self.sent
+            frame = build(packet, token, source_mac=injector.mac, target_mac=ears.macs[packet.iface])
+            for frame in _pieces(frame, pieces) if pieces else [frame]:  # noqa: B020 - the last is waited for
+                injector.send(frame)
             until = time.monotonic() + 2
             while frame not in list(ears.arrived()):
                 assert time.monotonic() < until, "the frame did not arrive"
                 ears.wait(0.05)
             until = time.monotonic() + 0.3
             while time.monotonic() < until:
-                if (packet.proto, 0x5A000001) in list(ears_there.passed()):
+                if (packet.proto, token) in list(ears_there.passed()):
                     return True
                 time.sleep(0.002)
         return False
+
+
+def _pieces(frame: bytes, size: int) -> list[bytes]:
+    """An IPv4 frame without options as two fragments, the first with `size` bytes of what follows the header (RFC 791)."""
+    out = []
+    for start, end, flag in ((34, 34 + size, 0x2000), (34 + size, len(frame), 0)):
+        head = bytearray(frame[14:34])
+        struct.pack_into(">H", head, 2, 20 + end - start)
+        struct.pack_into(">H", head, 6, flag | (start - 34) // 8)
+        struct.pack_into(">H", head, 10, 0)
+        struct.pack_into(">H", head, 10, checksum(bytes(head)))
+        out.append(frame[:14] + bytes(head) + frame[start:end])
+    return out
 
 
 def _read(hosts: list[Host]) -> list[Namespace]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from librespot_guard.reach import Packet, cidrs
+from librespot_guard.reach import Packet, chosen_extensions, cidrs
 from librespot_guard.reach.interpreter import trace
 from librespot_guard.reach.routing import text
 
@@ -160,11 +160,14 @@ def _through(world: World, target: Target, reached: Reached) -> str:
         sport=choices.get("sport", 40000),
         dport=choices["dport"],
         flags=choices.get("tcp_flags", 0x02),
+        extensions=chosen_extensions(choices.get("exthdrs")),
     )
     result = trace(world, packet)
     if not result.trail and result.because:
         return "whether a rule is in the way is not known"
     extra = f" (by source port {choices['sport']})" if choices.get("sport") else ""
+    if packet.extensions:
+        extra += f" (with IPv6 extension headers in front: {', '.join(packet.extensions)})"
     if choices["dport"] != (question.port or target.listener.port):
         extra += f" (sent to port {choices['dport']}, NAT leads here)"
     return (f"let through by {_deciding(result)}" if result.trail else "no packet filter is in the way") + extra

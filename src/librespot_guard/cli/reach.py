@@ -241,7 +241,7 @@ def _relay(world: World, listener: Listener, here: bool) -> str | None:
 
 def _from(world: World, target: Target, reached: Reached, source: str) -> dict[str, Any]:
     """Whether one source gets through, and the rule trail of a packet from it."""
-    from librespot_guard.reach import Packet  # noqa: PLC0415
+    from librespot_guard.reach import Packet, chosen_extensions  # noqa: PLC0415
     from librespot_guard.reach.interpreter import trace  # noqa: PLC0415
 
     value = int(ip_address(source))
@@ -259,6 +259,7 @@ def _from(world: World, target: Target, reached: Reached, source: str) -> dict[s
         sport=choices.get("sport", 40000),
         dport=choices.get("dport", question.port or target.listener.port),
         flags=choices.get("tcp_flags", 0x02),
+        extensions=chosen_extensions(choices.get("exthdrs")),
     )
     return {"address": source, "reaches": reaches, "packet": packet.to_json(), **trace(world, packet).to_json()}
 

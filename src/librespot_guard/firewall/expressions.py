@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from librespot_guard.firewall.attributes import Attributes, Malformed
 from librespot_guard.firewall.data import ALL_SLOTS, constant, length, register, slots, value
+from librespot_guard.firewall.expressions_beyond import DECODERS as BEYOND
 from librespot_guard.firewall.model import (
     VERDICT,
     Bitwise,
@@ -118,18 +119,8 @@ _OBJECTS = {
 _TERMINAL = {"queue", "tproxy", "synproxy", "fwd"}
 _OBJECT_SYNPROXY = 10
 _MOST_KNOWN = 1 << 16
-# attribute that names the destination register, and how many bytes are written there
-_WRITES: dict[str, tuple[int, int]] = {
-    "hash": (2, 4),
-    "numgen": (1, 4),
-    "osf": (1, 16),
-    "tunnel": (2, 4),
-    "socket": (2, 8),
-    "rt": (1, 16),
-    "xfrm": (1, 16),
-}
 # they touch no register: they match or not, or do something beside the packet
-_HARMLESS = {"quota", "connlimit", "dup", "flow_offload"}
+_HARMLESS = {"dup", "flow_offload"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,10 +266,6 @@ def _objref(a: Attributes, context: Context) -> Expr:
     )
 
 
-def _exthdr(a: Attributes, _: Context) -> Expr:
-    return Unknown("exthdr", a.raw, writes=slots(register(a.number(1)), length(a, 4)) if 1 in a else ())
-
-
 def _inner(a: Attributes, _: Context) -> Expr:
     # a payload or meta load from an inner header; both name their register in attribute 1
     nested = a.nested(5).nested(2)
@@ -287,6 +274,10 @@ def _inner(a: Attributes, _: Context) -> Expr:
 
 def _xt(kind: str) -> Callable[[Attributes, Context], Expr]:
     return lambda a, _: Xt(kind, a.text(1), a.number(2), a.data(3))
+
+
+def _alone(decoder: Callable[[Attributes], Expr]) -> Callable[[Attributes, Context], Expr]:
+    return lambda a, _: decoder(a)
 
 
 _DECODERS: dict[str, Callable[[Attributes, Context], Expr]] = {
@@ -311,17 +302,14 @@ _DECODERS: dict[str, Callable[[Attributes, Context], Expr]] = {
     "last": lambda _a, _c: Pass("last"),
     "dynset": _dynset,
     "objref": _objref,
-    "exthdr": _exthdr,
     "inner": _inner,
     "match": _xt("match"),
     "target": _xt("target"),
+    **{name: _alone(decoder) for name, decoder in BEYOND.items()},
 }
 
 
 def _unknown(name: str, a: Attributes) -> Expr:
-    if name in _WRITES:
-        kind, size = _WRITES[name]
-        return Unknown(name, a.raw, writes=slots(register(a.number(kind)), size))
     if name in _TERMINAL:
         return Unknown(name, a.raw, terminal=True)
     if name in _HARMLESS:
@@ -343,4 +331,5 @@ def expression(data: bytes, byteorder: str, context: Context) -> Expr:
             context.known[data] = found
         return found  # noqa: TRY300 - what is malformed above is not remembered
     except Malformed:
-        return Unknown(name, raw, terminal=True, writes=ALL_SLOTS)
+        # of those that only load and match, a form of a newer kernel still decides nothing
+        return Unknown(name, raw, terminal=name not in BEYOND, writes=ALL_SLOTS)

@@ -9,6 +9,8 @@ and ct values in host order.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from librespot_guard.firewall.model_beyond import Beyond
+
 VERDICT = -1
 
 # include/uapi/linux/netfilter/nf_tables.h
@@ -250,30 +252,9 @@ class Unknown:
 
 
 Expr = (
-    Payload
-    | PayloadSet
-    | Meta
-    | MetaSet
-    | Cmp
-    | Bitwise
-    | Byteorder
-    | Range
-    | Lookup
-    | Immediate
-    | Ct
-    | CtSet
-    | Fib
-    | Limit
-    | Reject
-    | Nat
-    | Redirect
-    | Masquerade
-    | Notrack
-    | Pass
-    | Dynset
-    | Xt
-    | Unknown
-)
+    Payload | PayloadSet | Meta | MetaSet | Cmp | Bitwise | Byteorder | Range | Lookup | Immediate | Ct | CtSet | Fib | Limit
+    | Reject | Nat | Redirect | Masquerade | Notrack | Pass | Dynset | Xt | Beyond | Unknown
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from librespot_guard.errors import InputError
 from librespot_guard.firewall import nft_json_sets as sets
 from librespot_guard.firewall.data import ALL_SLOTS
 from librespot_guard.firewall.model import Chain, Element, Expr, Hook, Rule, Ruleset, Set, Table, Unknown
-from librespot_guard.firewall.nft_json_load import only, shown
+from librespot_guard.firewall.nft_json_code import only, shown
 from librespot_guard.firewall.nft_json_place import Place
 from librespot_guard.firewall.nft_json_rules import rule
 from librespot_guard.firewall.nft_json_text import rule_words

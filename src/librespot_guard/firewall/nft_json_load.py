@@ -1,101 +1,14 @@
 """Expressions of `nft -j` that load a value: from JSON to instructions of the register machine, with the guards nft leaves unsaid."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
+from librespot_guard.firewall import nft_json_beyond as beyond
 from librespot_guard.firewall import nft_json_fields as known
-from librespot_guard.firewall.model import Bitwise, Byteorder, Cmp, Ct, Expr, Fib, Immediate, Meta, Payload
+from librespot_guard.firewall.model import Bitwise, Ct, Fib, Immediate, Meta, Payload
+from librespot_guard.firewall.model_beyond import Exthdr, Hash
+from librespot_guard.firewall.nft_json_code import GUARD, Code, Loaded, keys, loaded_bits, only, shown
 from librespot_guard.firewall.nft_json_types import TYPES, Type, Unsupported, encoded, integer, literal, number
-
-_ETHER = 1  # ARPHRD_ETHER
-# guards use the last register, so that they may come between the fields of a key
-_GUARD = 15
-
-
-class Loaded(NamedTuple):
-    """A value in registers from slot `slot`: its type, and by how many bits constants are to be shifted to compare with it."""
-
-    kind: Type
-    slot: int
-    shift: int = 0
-    length: int = 0
-
-    @property
-    def size(self) -> int:
-        """Bytes in the registers (more than its type needs where a few bits of a header were masked in place)."""
-        return self.length or self.kind.length
-
-    def constant(self, value: int) -> bytes:
-        """A number as these registers hold it."""
-        if self.length:
-            return (value << self.shift).to_bytes(self.length, "big")
-        return encoded(self.kind, value)
-
-
-@dataclass(slots=True)
-class Code:
-    """The instructions of one rule while it is read. `guards` are those already there, `lost` what the listing may have dropped."""
-
-    family: str
-    interfaces: Mapping[str, int]
-    exprs: list[Expr] = field(default_factory=list)
-    guards: set[tuple[str, int]] = field(default_factory=set)
-    told: set[str] = field(default_factory=set)
-    lost: list[str] = field(default_factory=list)
-
-    def guard(self, key: str, value: int) -> None:
-        """Go on only for packets of one protocol: `meta nfproto`, `protocol`, `l4proto` or `iiftype`."""
-        if (key, value) in self.guards:
-            return
-        self.guards.add((key, value))
-        kind = known.META[key][1]
-        self.exprs += [Meta(key, _GUARD), Cmp("eq", _GUARD, encoded(kind, value))]
-
-    def network(self, name: str) -> None:
-        """The guard of "ip" or "ip6", where the table sees other packets too."""
-        if self.family == "inet":
-            self.guard("nfproto", known.NFPROTO[name])
-        elif self.family in ("bridge", "netdev"):
-            self.guard("protocol", known.ETHERTYPE[name])
-
-    def protocol(self, name: str) -> None:
-        """Every guard of a header."""
-        base, _ = known.HEADERS[name]
-        if name in known.NETWORK:
-            self.network(known.NETWORK[name])
-        if name in known.L4PROTO:
-            self.guard("l4proto", known.L4PROTO[name])
-        elif name == "th" and not self.told & {"l4proto", "ip protocol", "ip6 nexthdr"}:
-            self.lost.append("`th` without a protocol: nft before 1.1.2 does not print the guard")
-        if base == "link" and self.family not in ("bridge", "netdev"):
-            self.guard("iiftype", _ETHER)
-
-
-def keys(value: Any, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
-    """An object with exactly these keys, or Unsupported: an unknown key may change what it means."""
-    if not isinstance(value, dict):
-        raise Unsupported(f"{shown(value)} instead of an object")
-    for name in required:
-        if name not in value:
-            raise Unsupported(f"the key `{name}` is missing in {shown(value)}")
-    for name in value:
-        if name not in required and name not in optional:
-            raise Unsupported(f"the key `{name}` in {shown(value)}")
-    return value
-
-
-def shown(value: Any) -> str:
-    """A value in a sentence."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def only(value: Any) -> tuple[str, Any]:
-    """The one key of an object and its value; Unsupported for anything else."""
-    if not isinstance(value, dict) or len(value) != 1:
-        raise Unsupported(f"the expression {shown(value)}")
-    return next(iter(value.items()))
 
 
 def load(code: Code, expr: Any, slot: int = 0) -> Loaded:
@@ -118,8 +31,12 @@ def load(code: Code, expr: Any, slot: int = 0) -> Loaded:
             return _fib(code, body, slot)
         case "&" | "|" | "^" | "<<" | ">>":
             return _binary(code, name, body, slot)
+        case "jhash":
+            return _jhash(code, body, slot)
         case "concat":
             raise Unsupported("a concatenation here")
+        case _ if name in beyond.LOADS:
+            return beyond.LOADS[name](code, body, slot)
     raise Unsupported(name)
 
 
@@ -135,7 +52,7 @@ def fields(code: Code, expr: Any, slot: int = 0) -> list[Loaded]:
     for part in parts:
         out.append(plain(code, load(code, part, slot)))
         slot += (out[-1].size + 3) // 4
-        if slot > _GUARD:
+        if slot > GUARD:
             raise Unsupported("a key longer than the registers")
     return out
 
@@ -148,12 +65,6 @@ def plain(code: Code, value: Loaded) -> Loaded:
         code.exprs.append(Bitwise("rshift", value.slot, value.slot, value.length, shift=value.shift))
     kind = integer(8 * value.length)
     return Loaded(Type(value.kind.name, kind.bits, names=value.kind.names), value.slot)
-
-
-def ordered(code: Code, value: Loaded) -> None:
-    """Bring a value of host order into network order, in which the kernel compares ranges."""
-    if value.kind.host and value.size > 1:
-        code.exprs.append(Byteorder("hton", value.slot, value.slot, value.size, value.size))
 
 
 def _payload(code: Code, body: Any, slot: int) -> Loaded:
@@ -184,16 +95,7 @@ def _payload(code: Code, body: Any, slot: int) -> Loaded:
 
 
 def _bits(code: Code, base: str, offset: int, kind: Type, slot: int) -> Loaded:
-    """Load bits of a header; what is no whole bytes is masked where it is."""
-    first, last = offset // 8, (offset + kind.bits + 7) // 8
-    size = last - first
-    code.exprs.append(Payload(base, first, size, slot))
-    if offset % 8 == 0 and kind.bits % 8 == 0:
-        return Loaded(kind, slot)
-    shift = 8 * last - offset - kind.bits
-    mask = ((1 << kind.bits) - 1) << shift
-    code.exprs.append(Bitwise("mask-xor", slot, slot, size, mask.to_bytes(size, "big"), bytes(size)))
-    return Loaded(kind, slot, shift, size)
+    return loaded_bits(code, lambda first, size: Payload(base, first, size, slot), offset, kind, slot)
 
 
 def _ct(code: Code, body: Any, slot: int) -> Loaded:
@@ -241,12 +143,30 @@ def _fib(code: Code, body: Any, slot: int) -> Loaded:
 
 
 def presence(code: Code, value: Loaded) -> Loaded:
-    """`fib … exists`: 1.0.6 prints it as the interface compared with true or false; the kernel is asked for presence."""
+    """`fib … exists`: 1.0.6 prints it as the interface compared with true or false; the kernel is asked for presence.
+
+    An option by its number (`tcp option 254 exists`) is printed as its first byte, likewise compared.
+    """
     last = code.exprs.pop()
-    if not isinstance(last, Fib):
+    if isinstance(last, Exthdr):
+        code.exprs.append(replace(last, offset=0, length=1, present=True))
+    elif isinstance(last, Fib):
+        code.exprs.append(Fib(last.flags | known.FIB_PRESENT, "oif", last.dreg))
+    else:
         raise Unsupported("exists or missing here")
-    code.exprs.append(Fib(last.flags | known.FIB_PRESENT, "oif", last.dreg))
     return Loaded(TYPES["boolean"], value.slot)
+
+
+def _jhash(code: Code, body: Any, slot: int) -> Loaded:
+    body = keys(body, ("mod", "expr"), ("offset", "seed"))
+    numbers = [body["mod"], body.get("offset", 0), body.get("seed", 0)]
+    if not all(isinstance(n, int) and 0 <= n < 1 << 32 for n in numbers):
+        raise Unsupported(f"the hash {shown(body)}")
+    parts = fields(code, body["expr"], slot + 1)
+    # the fields of a concatenation are padded to whole registers
+    size = sum((p.size + 3) // 4 * 4 for p in parts) if len(parts) > 1 else parts[0].size
+    code.exprs.append(Hash("jhash", numbers[0], numbers[1], slot, slot + 1, size, body.get("seed")))
+    return Loaded(TYPES["host_32"], slot)
 
 
 def _binary(code: Code, name: str, operands: Any, slot: int) -> Loaded:

@@ -12,15 +12,8 @@ from librespot_guard.firewall.model import (
     Set,
     Verdict,
 )
-from librespot_guard.firewall.nft_json_load import (
-    Code,
-    fields,
-    immediate,
-    keys,
-    load,
-    ordered,
-    shown,
-)
+from librespot_guard.firewall.nft_json_code import Code, keys, ordered, shown
+from librespot_guard.firewall.nft_json_load import fields, immediate, load
 from librespot_guard.firewall.nft_json_types import (
     Type,
     Unsupported,

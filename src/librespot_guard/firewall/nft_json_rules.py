@@ -18,16 +18,8 @@ from librespot_guard.firewall.model import (
     Range,
     Unknown,
 )
-from librespot_guard.firewall.nft_json_load import (
-    Code,
-    Loaded,
-    keys,
-    load,
-    only,
-    ordered,
-    presence,
-    shown,
-)
+from librespot_guard.firewall.nft_json_code import Code, Loaded, keys, only, ordered, shown
+from librespot_guard.firewall.nft_json_load import load, presence
 from librespot_guard.firewall.nft_json_place import Place, Reading, look_up, look_up_anonymous, look_up_map
 from librespot_guard.firewall.nft_json_statements import STATEMENTS
 from librespot_guard.firewall.nft_json_types import (
@@ -124,12 +116,8 @@ def _match(reading: Reading, body: Any) -> None:
         look_up_anonymous(reading, left, [right], inverted=op == "!=")
     else:
         value = load(code, left)
-        if (
-            isinstance(right, bool)
-            and isinstance(left, dict)
-            and list(left) == ["fib"]
-            and value.kind.name != "boolean"
-        ):
+        asked = isinstance(left, dict) and list(left) in (["fib"], ["tcp option"])
+        if isinstance(right, bool) and asked and value.kind.name != "boolean":
             value = presence(code, value)
         _compare(code, value, op, right)
 

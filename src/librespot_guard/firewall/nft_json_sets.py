@@ -17,7 +17,8 @@ from librespot_guard.firewall.model import (
     Set,
     Verdict,
 )
-from librespot_guard.firewall.nft_json_load import Code, fields, keys, only, shown
+from librespot_guard.firewall.nft_json_code import Code, keys, only, shown
+from librespot_guard.firewall.nft_json_load import fields
 from librespot_guard.firewall.nft_json_types import TYPES, Type, Unsupported, encoded, literal, number, wildcard
 
 FLAGS = {"constant": SET_CONSTANT, "interval": SET_INTERVAL, "timeout": SET_TIMEOUT, "dynamic": SET_EVAL}

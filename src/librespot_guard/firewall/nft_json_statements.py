@@ -25,13 +25,9 @@ from librespot_guard.firewall.model import (
     Set,
     Unknown,
 )
-from librespot_guard.firewall.nft_json_load import (
-    fields,
-    keys,
-    load,
-    only,
-    shown,
-)
+from librespot_guard.firewall.model_beyond import Connlimit, Exthdr, ExthdrSet, Quota
+from librespot_guard.firewall.nft_json_code import keys, only, ordered, shown
+from librespot_guard.firewall.nft_json_load import fields, load
 from librespot_guard.firewall.nft_json_place import Reading, load_value, look_up_map
 from librespot_guard.firewall.nft_json_types import (
     ICMP6_CODES,
@@ -64,6 +60,9 @@ def _mangle(reading: Reading, body: Any) -> None:
         load_value(reading, body["value"], kind, 0)
         code.exprs.append(MetaSet(kernel, 0) if name == "meta" else CtSet(kernel, 0))
         return
+    if name == "tcp option":
+        _set_option(reading, body)
+        return
     if name != "payload":
         raise Unsupported(f"setting {name}")
     loaded = load(code, body["key"])
@@ -80,6 +79,47 @@ def _mangle(reading: Reading, body: Any) -> None:
     else:
         load_value(reading, body["value"], loaded.kind, loaded.slot)
     code.exprs.append(PayloadSet(where.base, where.offset, where.length, loaded.slot))
+
+
+def _set_option(reading: Reading, body: Any) -> None:
+    code = reading.code
+    loaded = load(code, body["key"])
+    where = code.exprs.pop()
+    if not isinstance(where, Exthdr) or loaded.length:
+        raise Unsupported(f"setting {shown(body['key'])}")
+    if isinstance(body["value"], dict) and list(body["value"]) == ["rt"]:
+        ordered(code, load(code, body["value"]))
+    else:
+        load_value(reading, body["value"], loaded.kind, 0)
+    code.exprs.append(ExthdrSet(where.op, where.kind, where.offset, where.length, 0))
+
+
+def _reset(reading: Reading, body: Any) -> None:
+    load(reading.code, body)
+    where = reading.code.exprs.pop()
+    if not isinstance(where, Exthdr):
+        raise Unsupported(f"resetting {shown(body)}")
+    reading.code.exprs.append(ExthdrSet(where.op, where.kind))
+
+
+def _quota(reading: Reading, body: Any) -> None:
+    if isinstance(body, str):
+        reading.code.exprs.append(Unknown("objref quota", b""))
+        return
+    body = keys(body, ("val", "val_unit"), ("inv", "used", "used_unit"))
+    if body["val_unit"] not in _BYTES or not isinstance(body["val"], int):
+        raise Unsupported(f"the quota {shown(body)}")
+    reading.code.exprs.append(Quota(body["val"] * _BYTES[body["val_unit"]], bool(body.get("inv", False))))
+
+
+def _connlimit(reading: Reading, body: Any) -> None:
+    if isinstance(body, str):
+        reading.code.exprs.append(Unknown("objref connlimit", b""))
+        return
+    body = keys(body, ("val",), ("inv",))
+    if not isinstance(body["val"], int):
+        raise Unsupported(f"the count {shown(body)}")
+    reading.code.exprs.append(Connlimit(body["val"], bool(body.get("inv", False))))
 
 
 def _limit(reading: Reading, body: Any) -> None:
@@ -269,8 +309,8 @@ STATEMENTS: dict[str, Callable[[Reading, Any], None]] = {
     "log": _aside("log"),
     "last": _aside("last"),
     # what the bytecode reader knows by these names, with the same influence
-    "quota": _opaque("quota"),
-    "ct count": _opaque("connlimit"),
+    "quota": _quota,
+    "ct count": _connlimit,
     "ct helper": _opaque("objref ct helper"),
     "ct timeout": _opaque("objref ct timeout"),
     "ct expectation": _opaque("objref ct expectation"),
@@ -278,7 +318,7 @@ STATEMENTS: dict[str, Callable[[Reading, Any], None]] = {
     "tunnel": _opaque("objref tunnel"),
     "flow": _opaque("flow_offload"),
     "dup": _opaque("dup"),
-    "reset": _opaque("exthdr"),
+    "reset": _reset,
     "queue": _opaque("queue", terminal=True),
     "synproxy": _opaque("synproxy", terminal=True),
     "tproxy": _opaque("tproxy", terminal=True),

@@ -15,6 +15,8 @@ from librespot_guard.firewall.model import (
     Verdict,
     Xt,
 )
+from librespot_guard.firewall.model_beyond import Osf, Route, Socket, Tunnel, Xfrm
+from librespot_guard.firewall.words import depends
 from librespot_guard.snapshot import Namespace
 
 _META = {
@@ -32,7 +34,7 @@ _META = {
     "bri_iifpvid",
 }
 _XT = {"owner", "cgroup", "socket", "policy", "physdev", "set", "cpu", "time", "bpf", "nfacct", "helper"}
-_OTHER = {"socket", "osf", "xfrm", "tunnel", "rt", "queue", "tproxy", "synproxy"}
+_OTHER = {"queue", "tproxy", "synproxy"}
 _IN_HOOKS = ("ingress", "prerouting", "input")
 
 
@@ -57,6 +59,8 @@ def _asked(exprs: tuple[Expr, ...], odd: list[str]) -> Iterator[str]:
             yield f"`meta iiftype` ({', '.join(odd)} are no Ethernet)"
         elif isinstance(expr, Xt) and expr.name in _XT:
             yield f"the iptables match `{expr.name}`"
+        elif isinstance(expr, Socket | Osf | Xfrm | Tunnel | Route):
+            yield depends(expr)
         elif isinstance(expr, Unknown) and expr.name in _OTHER:
             yield f"`{expr.name}`"
 

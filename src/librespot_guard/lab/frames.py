@@ -6,7 +6,7 @@ Layouts: RFC 791, 8200, 9293, 768, 792, 4443; multicast hardware addresses: RFC 
 import struct
 from ipaddress import ip_address
 
-from librespot_guard.reach.packet import PROTOCOLS, Packet
+from librespot_guard.reach.packet import EXTENSIONS, PROTOCOLS, Packet
 
 ETHERTYPE = {"ipv4": 0x0800, "ipv6": 0x86DD}
 
@@ -39,9 +39,26 @@ def build(packet: Packet, token: int, *, source_mac: bytes, target_mac: bytes, h
         head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(upper), token & 0xFFFF, 0, hop_limit, number, 0, src, dst)
         head = head[:10] + struct.pack(">H", checksum(head)) + head[12:]
     else:
+        behind, number = _extensions(packet, number, token)
+        upper = behind + upper
         head = struct.pack(">IHBB16s16s", 0x60000000, len(upper), number, hop_limit, src, dst)
     target = multicast_mac(packet.dst) or target_mac
     return target + source_mac + struct.pack(">H", ETHERTYPE[packet.family]) + head + upper
+
+
+def _extensions(packet: Packet, number: int, token: int) -> tuple[bytes, int]:
+    """The packet's extension headers before a protocol, and the number of the first (RFC 8200 sections 4.3 to 4.6)."""
+    out = b""
+    for name in reversed(packet.extensions):
+        body = {
+            "hop-by-hop": b"\x01\x04\0\0\0\0",  # PadN
+            "destination": b"\x01\x04\0\0\0\0",
+            "routing": bytes(6),  # no segments left
+            "fragment": struct.pack(">HI", 0, token),  # of a whole packet
+        }[name]
+        out = bytes([number, 0]) + body + out
+        number = EXTENSIONS[name]
+    return out, number
 
 
 def _upper(packet: Packet, number: int, token: int, src: bytes, dst: bytes) -> bytes:

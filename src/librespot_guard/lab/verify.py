@@ -17,7 +17,7 @@ from librespot_guard.lab.sandbox import Sandbox
 from librespot_guard.lab.twin import Twin, build
 from librespot_guard.plan.proof import Claim, Proof, prove
 from librespot_guard.policy import Policy, assign, unmatched
-from librespot_guard.reach import IntervalSet, Packet, Trace, world
+from librespot_guard.reach import IntervalSet, Packet, Trace, chosen_extensions, world
 from librespot_guard.reach.interpreter import trace
 from librespot_guard.reach.intervals import WIDTH
 from librespot_guard.reach.routing import text
@@ -253,6 +253,7 @@ def _aimed(plain: Packet, family: str, source: int, choice: dict[str, int]) -> P
         dport=choice["dport"],
         sport=choice.get("sport", plain.sport),
         flags=choice.get("tcp_flags", plain.flags),
+        extensions=chosen_extensions(choice.get("exthdrs")),
     )
 
 

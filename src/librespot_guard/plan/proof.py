@@ -10,7 +10,18 @@ from typing import Any
 
 from librespot_guard.firewall.model import Ruleset
 from librespot_guard.policy import Policy, allowed, assign
-from librespot_guard.reach import Answer, IntervalSet, Packet, Question, Trace, World, Worlds, answers, cidrs
+from librespot_guard.reach import (
+    Answer,
+    IntervalSet,
+    Packet,
+    Question,
+    Trace,
+    World,
+    Worlds,
+    answers,
+    chosen_extensions,
+    cidrs,
+)
 from librespot_guard.reach.interpreter import trace
 from librespot_guard.reach.routing import number, text
 from librespot_guard.snapshot import ServiceListener, Snapshot
@@ -168,5 +179,6 @@ def _example(
         sport=choices.get("sport", 40000),
         dport=choices["dport"],
         flags=choices.get("tcp_flags", 0x02),
+        extensions=chosen_extensions(choices.get("exthdrs")),
     )
     return Counterexample(packet, trace(here, packet))

@@ -3,7 +3,7 @@
 from librespot_guard.reach.answer import Answer, Forwarded
 from librespot_guard.reach.engine import Engine, reachable
 from librespot_guard.reach.intervals import IntervalSet, cidrs, parse_cidrs
-from librespot_guard.reach.packet import Packet, Step, Trace, packet_from_json
+from librespot_guard.reach.packet import Packet, Step, Trace, chosen_extensions, packet_from_json
 from librespot_guard.reach.questions import Question, Reached, answers, handed_on, questions
 from librespot_guard.reach.world import World, Worlds, world
 
@@ -20,6 +20,7 @@ __all__ = [
     "World",
     "Worlds",
     "answers",
+    "chosen_extensions",
     "cidrs",
     "handed_on",
     "packet_from_json",

@@ -56,7 +56,7 @@ def doubtful(shapes: Iterable[Shape]) -> frozenset[str]:
 
 def readable(name: str, changed: frozenset[str]) -> bool:
     """Whether a field can be a dimension of the scan."""
-    if name == UNKNOWN or name.startswith(("map:", "socket:")):
+    if name.startswith((UNKNOWN, "map:", "socket:", "rt_")):
         return False
     if name.startswith("ct") and "ct" in changed:
         return False

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from librespot_guard import firewall as fw
 from librespot_guard.reach import _concrete_loads as loads
 from librespot_guard.reach import _concrete_nat as nat
+from librespot_guard.reach._concrete_beyond import EXECUTE as BEYOND
 from librespot_guard.reach._concrete_flow import Flow
 from librespot_guard.reach._concrete_loads import BREAK, MAYBE
 from librespot_guard.reach._concrete_rules import ACCEPT, DROP, REJECT, Result, Runner
@@ -123,12 +124,12 @@ def _cmp(run: Runner, expr: fw.Cmp) -> Result:
             "gte": (low >= data, high < data),
         }[expr.op]
         answer = True if always else False if never else None
-    return run.decide(answer, _OPEN)
+    return run.decide(answer, run.asked or _OPEN)
 
 
 def _range(run: Runner, expr: fw.Range) -> Result:
     inside = between(run.registers.read(expr.sreg, len(expr.low)), expr.low, expr.high)
-    return run.decide(inside if inside is None or expr.op == "eq" else not inside, _OPEN)
+    return run.decide(inside if inside is None or expr.op == "eq" else not inside, run.asked or _OPEN)
 
 
 def _bitwise(run: Runner, expr: fw.Bitwise) -> Result:
@@ -194,7 +195,7 @@ def _byteorder(run: Runner, expr: fw.Byteorder) -> Result:
 def _lookup(run: Runner, expr: fw.Lookup) -> Result:
     index = run.library.index(run.table, expr.set_name)
     outcomes = index.find(run.registers.read(expr.sreg, index.set.key_length))
-    why = f"whether it is in set {expr.set_name} can't be told from the packet"
+    why = run.asked or f"whether it is in set {expr.set_name} can't be told from the packet"
     if _identity(run, expr.set_name) in run.flow.changed_sets:
         outcomes = [Hit(None), Hit(fw.Element(b"")), *(Hit(e) for e in index.set.elements)]
         why = f"an earlier rule changed set {expr.set_name} for this packet"
@@ -325,7 +326,7 @@ def _anything(run: Runner, why: str) -> Result:
 def _unknown(run: Runner, expr: fw.Unknown) -> Result:
     for slot in expr.writes:
         run.registers.write(slot, unsure(4))
-    why = f"the expression `{expr.name}` is not analysed or depends on more than this packet"
+    why = fw.depends(expr)
     if expr.terminal and expr.name not in _DIVERTING:
         raise Undecidable(run.reason(why))
     return _anything(run, why) if expr.terminal else run.either(why)
@@ -355,6 +356,7 @@ _EXECUTE: dict[type, Callable[..., Result]] = {
     fw.Dynset: _dynset,
     fw.Xt: _xt,
     fw.Unknown: _unknown,
+    **BEYOND,
 }
 
 

@@ -6,9 +6,10 @@ chooses freely (its hardware address, identification, sequence numbers, window, 
 
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
+from itertools import pairwise
 
 from librespot_guard.reach._concrete_values import Undecidable, Value, is_sure, sure, unsure
-from librespot_guard.reach.packet import PROTOCOLS, Packet
+from librespot_guard.reach.packet import EXTENSIONS, PROTOCOLS, Packet
 from librespot_guard.reach.routing import fib, number
 from librespot_guard.reach.world import World
 from librespot_guard.snapshot import Link
@@ -30,6 +31,9 @@ _TCP_VALID = {
     _TCP_SYN, _TCP_SYN | _TCP_URG, _TCP_SYN | _TCP_ACK, _TCP_RST, _TCP_RST | _TCP_ACK, _TCP_FIN | _TCP_ACK,
     _TCP_FIN | _TCP_ACK | _TCP_URG, _TCP_ACK, _TCP_ACK | _TCP_URG,
 }  # fmt: skip
+
+
+_IPV6_BYTES, _EXTENSION_BYTES = 40, 8
 
 
 class Header:
@@ -100,6 +104,8 @@ class Flow:
     zone: Value | None = None
     # this host sends it: it came in by no interface
     sent: bool = False
+    # a fragment header was taken away from where the kernel does not find its way any more
+    misplaced: bool = False
     changed_sets: set[tuple[str, str, str]] = field(default_factory=set)
 
     @property
@@ -150,10 +156,35 @@ class Flow:
         """Whether a rule attached a connection template (`ct zone set`) that tracking has not replaced yet."""
         return self.zone is not None and not self.tracked_here
 
-    def protocol(self) -> tuple[Value, int]:
-        """The transport protocol, and how many bytes all headers before it have (nft_set_pktinfo_ipv4/ipv6)."""
-        found = self.network.read(9 if self.family == "ipv4" else 6, 1) or unsure(1)
-        return found, len(self.network.data)
+    def protocol(self) -> Value:
+        """The transport protocol, behind all extension headers (nft_set_pktinfo_ipv4/ipv6)."""
+        at = 9 if self.family == "ipv4" else self._next_fields()[-1]
+        return self.network.read(at, 1) or unsure(1)
+
+    def _next_fields(self) -> list[int]:
+        """Where in the network header it stands what comes next: in the IPv6 header, and in each extension header."""
+        return [6, *range(_IPV6_BYTES, len(self.network.data), _EXTENSION_BYTES)]
+
+    def header_at(self, kind: int) -> int | None:
+        """Where an extension header of this kind begins; None if there is none."""
+        for place, at in zip(self._next_fields(), self._next_fields()[1:], strict=False):
+            if self.network.data[place] == kind:
+                return at
+        return None
+
+    def defragment(self) -> None:
+        """Take the fragment header of a whole packet away (nf_ct_frag6_reasm)."""
+        at = self.header_at(EXTENSIONS["fragment"])
+        if self.family == "ipv4" or at is None:
+            return
+        before = next(p for p in reversed(self._next_fields()) if p < at)
+        # behind headers other than hop-by-hop, such a packet passes the filters and is lost (seen on Linux 6.18)
+        self.misplaced = (before != 6 and self.network.data[6] != EXTENSIONS["hop-by-hop"]) or before > _IPV6_BYTES
+        for part in (self.network.data, self.network.known):
+            part[before] = part[at]
+            del part[at : at + _EXTENSION_BYTES]
+        size = len(self.network.data) - _IPV6_BYTES + len(self.transport.data)
+        self.network.write(4, sure(size.to_bytes(2, "big")))
 
     def tuples(self) -> tuple[Tuple, Tuple]:
         """The flow's original and reply direction as the packet stands now."""
@@ -234,10 +265,24 @@ def _ipv4(packet: Packet, src: bytes, dst: bytes, payload: int) -> Header:
 
 
 def _ipv6(packet: Packet, src: bytes, dst: bytes, payload: int) -> Header:
-    start = b"\x60\x00\x00\x00" + payload.to_bytes(2, "big") + bytes([PROTOCOLS[packet.proto], 64])
+    following = [*(EXTENSIONS[name] for name in packet.extensions), PROTOCOLS[packet.proto]]
+    size = payload + _EXTENSION_BYTES * len(packet.extensions)
+    start = b"\x60\x00\x00\x00" + size.to_bytes(2, "big") + bytes([following[0], 64])
     # the flow label is the sender's choice
     known = b"\xff\xf0\x00\x00" + b"\xff" * 4
-    return Header((start, known), sure(src + dst))
+    behind = (
+        part
+        for kind, after in pairwise(following)
+        # the identification of a fragment is the sender's choice, too
+        for part in (sure(extension(kind, after)[:4]), unsure(4) if kind == EXTENSIONS["fragment"] else sure(bytes(4)))
+    )
+    return Header((start, known), sure(src + dst), *behind)
+
+
+def extension(kind: int, after: int) -> bytes:
+    """The shortest extension header of a kind, in front of `after`: without options, or segments left, or of a whole packet (RFC 8200)."""
+    padded = {0: b"\1\4", 60: b"\1\4"}.get(kind, bytes(2))
+    return bytes([after, 0]) + padded + bytes(4)
 
 
 def _transport(packet: Packet) -> Header:
@@ -247,6 +292,16 @@ def _transport(packet: Packet) -> Header:
     if packet.proto == "udp":
         return Header(sure(ports + b"\x00\x08"), unsure(2))
     return Header(sure(bytes([packet.icmp_type, packet.icmp_code])), unsure(6))
+
+
+def refused_early(current: Flow) -> str | None:
+    """Why ip6_rcv_core drops a packet before any filter of the IP hooks: senders that nobody can be, loopback on a wire."""
+    if current.family == "ipv4" or current.iif.loopback or not (is_sure(current.src) and is_sure(current.dst)):
+        return None
+    src, dst = ip_address(current.src[0]), ip_address(current.dst[0])
+    if src.is_loopback or dst.is_loopback:
+        return "::1 is no address on a wire"
+    return "a multicast address is no source" if src.is_multicast else None
 
 
 def track(world: World, current: Flow) -> None:

@@ -87,7 +87,7 @@ def meta(world: World, flow: Flow, place: Place, key: str) -> Value | Miss:
         case "nfproto":
             return sure(bytes([_NFPROTO["netdev" if place.netdev else flow.family]]))
         case "l4proto":
-            return flow.protocol()[0]
+            return flow.protocol()
         case "mark":
             return flow.mark
         case "priority":
@@ -134,7 +134,7 @@ def conntrack(world: World, flow: Flow, expr: Ct) -> Value | Miss:
     if expr.key == "l3protocol":
         return sure(bytes([_FAMILY_NUMBER[flow.family]]))
     if expr.key == "protocol":
-        return flow.protocol()[0]
+        return flow.protocol()
     if expr.key in ("mark", "zone", "labels"):
         value: Value = getattr(connection, expr.key)
         return value

@@ -27,8 +27,11 @@ Result = fw.Verdict | Miss | None
 ACCEPT, DROP, REJECT = fw.Verdict("accept"), fw.Verdict("drop"), fw.Verdict("reject")
 _JUMP_DEPTH = 16  # NFT_JUMP_STACK_SIZE
 _MAX_CHAINS = 100_000
-# expressions that change nothing but registers
-_QUIET = (fw.Payload, fw.Meta, fw.Cmp, fw.Bitwise, fw.Byteorder, fw.Range, fw.Ct, fw.Fib, fw.Limit, fw.Pass)
+# expressions that change nothing but registers, or (writing to options) nothing that the packet of a question has
+_QUIET = (
+    fw.Payload, fw.Meta, fw.Cmp, fw.Bitwise, fw.Byteorder, fw.Range, fw.Ct, fw.Fib, fw.Limit, fw.Pass, fw.Exthdr, fw.ExthdrSet,
+    fw.Socket, fw.Route, fw.Numgen, fw.Hash, fw.Osf, fw.Quota, fw.Connlimit, fw.Tunnel, fw.Xfrm,
+)  # fmt: skip
 
 
 def matters(expr: fw.Expr) -> bool:
@@ -49,7 +52,7 @@ def matters(expr: fw.Expr) -> bool:
 _TRACKING = {
     "conntrack", "state", "connmark", "connlimit", "connbytes", "connlabel", "helper", "cluster", "CONNMARK", "CONNSECMARK", "CT",
     "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "SYNPROXY", "flow_offload", "synproxy", "objref ct helper",
-    "objref ct timeout", "objref ct expectation", "objref synproxy",
+    "objref ct timeout", "objref ct expectation", "objref synproxy", "objref connlimit",
 }  # fmt: skip
 
 
@@ -59,7 +62,7 @@ def _needs_tracking(expr: fw.Expr, family: str) -> bool:
             return own in ("inet", family)
         case fw.Xt(_, name) | fw.Unknown(name):
             return name in _TRACKING
-    return isinstance(expr, fw.Ct | fw.CtSet | fw.Redirect | fw.Masquerade)
+    return isinstance(expr, fw.Ct | fw.CtSet | fw.Redirect | fw.Masquerade | fw.Connlimit)
 
 
 @dataclass(slots=True)
@@ -176,6 +179,8 @@ class Runner:
     table: fw.Table = field(default_factory=lambda: fw.Table("", ""))
     registers: Registers = field(default_factory=Registers)
     translated: bool = False
+    # on what else than the packet a value in the registers depends, of the rule that runs now
+    asked: str = ""
     _where: str = ""
     _reached: int = 0
     _tail: int = 0
@@ -226,6 +231,7 @@ class Runner:
         self.choices.rules += 1
         self._where = f"{table.family} {table.name} {chain.name} handle {rule.handle}"
         self._tail = self.library.tail(rule)
+        self.asked = ""
         result: Result = None
         for number, expr in enumerate(rule.exprs):
             self._reached = number

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from librespot_guard.firewall.model import SET_CONCAT, SET_EVAL, SET_INTERVAL, Element, Set, Verdict
 from librespot_guard.reach import _limits as limits
 from librespot_guard.reach._bits import UNKNOWN, Value, cut, joined, width
-from librespot_guard.reach._fields import FREE, field_width
+from librespot_guard.reach._fields import FREE, SOURCE_ROUTES, exthdrs_where, field_width
 from librespot_guard.reach._intervals_of import plain_intervals
 from librespot_guard.reach.intervals import IntervalSet, Pair
 
@@ -37,9 +37,16 @@ def _on_field(name: str, low: int, size: int, values: IntervalSet, family: str) 
     """The condition that bits low..low+size-1 of a field lie in `values`."""
     if not values:
         return None
+    if name.startswith(UNKNOWN):
+        if values.pairs == ((0, (1 << size) - 1),):
+            return All()
+        return All({}, name[1:] or "bytes of the packet that are not analysed")
+    if name == "exthdrs":
+        found = exthdrs_where(low, size, values)
+        return All({name: found}) if found else None
+    if name in SOURCE_ROUTES and values.pairs == ((1, 1),):
+        return All({name: values}, "whether this host accepts source routes")
     total = field_width(name, family)
-    if name == UNKNOWN:
-        return All({}, "bytes of the packet that are not analysed")
     if low + size > total:
         return All({}, f"bits beyond `{name}`")
     above = total - low - size

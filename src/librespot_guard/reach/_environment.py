@@ -74,7 +74,7 @@ class Reader:
     def state(self, name: str) -> str:
         """How a field stands: "known", "free", "source" (depends on the source address), "broken" (can't be loaded) or "unknown"."""
         env = self.environment
-        if name == UNKNOWN:
+        if name.startswith(UNKNOWN):
             return "unknown"
         if name == "ct" or name.startswith("ct_"):
             if env.ct in _FLOWING and name not in ("ct", "ct_state"):
@@ -157,6 +157,9 @@ class Reader:
             "ct_l3proto": 2 if v4 else 10,
             "ct_protocol": _NUMBERS[self.proto],
             "ct_status": _STATUS_DST_NAT if env.translated else 0,
+            # a local route has no gateway and no IPsec (rt_nexthop of net/route.h)
+            "rt_nexthop": env.dst if env.oif is None else None,
+            "rt_xfrm": 0 if env.oif is None else None,
             "ct_daddr": env.original[0] if env.original else env.dst,
             "ct_dport": env.original[1] if env.original else env.dport,
         }

@@ -32,8 +32,24 @@ WIDTHS: dict[str, int] = {name: size for layout in (_ETHER, _IPV4, _IPV6, _TCP, 
     "iif": 32, "iifname": 128, "iiftype": 16, "iifgroup": 32, "oif": 32, "oifname": 128,
     "oiftype": 16, "oifgroup": 32, "mark": 32, "length": 32, "pkttype": 8, "nfproto": 8,
     "protocol": 16, "ct_state": 32, "ct_status": 32, "ct_mark": 32, "ct_direction": 8, "ct_l3proto": 8, "ct_protocol": 8,
-    "ct_zone": 16, "ct_daddr": 128, "ct_dport": 16,
+    "ct_zone": 16, "ct_daddr": 128, "ct_dport": 16, "rt_nexthop": 128, "rt_xfrm": 8, "exthdrs": 12, "tcp_mss": 17, "tcp_cut": 1,
 }  # fmt: skip
+
+# fields that are part of another: which, and from which bit of it
+_WITHIN = {"nexthdr": ("exthdrs", 0)}
+# "exthdrs" is one bit for each kind of extension header that is there, and then the first next header of IPv6: a packet without any
+# has the lowest value
+EXTENSION_BITS = {0: 11, 43: 10, 44: 9, 60: 8}
+# options by their kind: one free bit each. Those not named here are open
+TCP_OPTIONS = {kind: f"tcp_option_{kind}" for kind in (0, 1, 2, 3, 4, 5, 8, 30, 34)}
+IP_OPTIONS = {kind: f"ip_option_{kind}" for kind in (7, 131, 137, 148)}
+# source routes end at ip_rcv_options unless the host accepts them, which is not known
+SOURCE_ROUTES = frozenset((IP_OPTIONS[131], IP_OPTIONS[137]))
+OPTIONS = frozenset((*TCP_OPTIONS.values(), *IP_OPTIONS.values(), "tcp_mss"))
+CHOSEN_HEADERS = OPTIONS | {"exthdrs", "tcp_cut"}
+# an IPv4 fragment holds at least so many bytes of what it is a part of (RFC 791): what of a TCP header lies behind may be cut off
+SURELY_THERE = 8
+WIDTHS |= dict.fromkeys((*TCP_OPTIONS.values(), *IP_OPTIONS.values()), 1)
 
 # meta keys that are host integers, and those that are bytes in network order
 META_HOST = {"iif": 32, "iiftype": 16, "iifgroup": 32, "oif": 32, "oiftype": 16, "oifgroup": 32, "mark": 32, "len": 32}
@@ -54,7 +70,7 @@ def saddr_bits(family: str) -> int:
 
 def field_width(name: str, family: str) -> int:
     """The width of a field in bits."""
-    if name in ("saddr", "daddr", "ct_daddr"):
+    if name in ("saddr", "daddr", "ct_daddr", "rt_nexthop"):
         return saddr_bits(family)
     if name.startswith("map:"):  # map:NUMBER:WIDTH, see `_lower`
         return int(name.rpartition(":")[2])
@@ -94,9 +110,46 @@ def _domains(family: str, proto: str) -> dict[str, IntervalSet]:
         else IntervalSet(((60 if proto == "tcp" else 48, 65575),)),
         # TCP drops what was not sent to this host alone (tcp_v4_rcv); UDP takes broadcast and multicast frames too
         "pkttype": IntervalSet(((0, 0),)) if proto == "tcp" else IntervalSet(((0, 2),)),
-        # extension headers are the stranger's choice: hop-by-hop, fragment, destination options
-        "nexthdr": IntervalSet.of([(number, number), (0, 0), (44, 44), (60, 60)]),
+        "exthdrs": _exthdrs((number,)),
+        "tcp_mss": full(16) | IntervalSet.single(1 << 16),
+        "tcp_cut": full(1),
+        **{name: full(1) for name in (*TCP_OPTIONS.values(), *IP_OPTIONS.values())},
     }
+
+
+def _exthdrs(numbers: tuple[int, ...]) -> IntervalSet:
+    """Every choice of extension headers before one of these protocols. They are the stranger's: hop-by-hop comes first, the others in any order.
+
+    Routing headers pass with no segments left (ipv6_rthdr_rcv), fragment headers of a whole packet always (ipv6_frag_rcv).
+    """
+    values = set()
+    for chosen in range(1 << len(EXTENSION_BITS)):
+        there = [kind for number, kind in enumerate(EXTENSION_BITS) if chosen >> number & 1]
+        present = sum(1 << EXTENSION_BITS[kind] for kind in there)
+        values |= {present | first for first in (there[:1] if 0 in there else there or numbers)}
+    return IntervalSet.of((v, v) for v in values)
+
+
+# with those of packets of other protocols, which only the scan of all rules knows
+_EVERY_EXTHDRS = tuple(
+    v for low, high in _exthdrs(tuple(n for n in range(256) if n not in EXTENSION_BITS)) for v in range(low, high + 1)
+)
+
+
+@cache
+def exthdrs_where(low: int, size: int, values: IntervalSet) -> IntervalSet:
+    """The choices of extension headers of which these bits lie in `values`."""
+    return IntervalSet.of((v, v) for v in _EVERY_EXTHDRS if (v >> low & (1 << size) - 1) in values)
+
+
+@cache
+def unfragmented(family: str, proto: str) -> IntervalSet:
+    """The choices of extension headers as rules see them behind defragmentation, which comes with connection tracking.
+
+    It takes the fragment header of a whole packet away (nf_ct_frag6_reasm).
+    """
+    every = (v for low, high in _domains(family, proto)["exthdrs"] for v in range(low, high + 1))
+    return IntervalSet.of((v, v) for v in every if not v >> EXTENSION_BITS[44] & 1)
 
 
 # every field that a stranger chooses, whatever the family and protocol
@@ -125,7 +178,8 @@ def payload(base: str, offset: int, length: int, family: str, proto: str) -> Val
     for first, size, name in layout:
         low, high = max(first, start), min(first + size, end)
         if low < high:
-            pieces.append(Piece(high - low, name, first + size - high, 0))
+            whole, at = _WITHIN.get(name, (name, 0))
+            pieces.append(Piece(high - low, whole, at + first + size - high, 0))
             position = high
     if position < end:
         pieces.append(Piece(end - position, UNKNOWN, 0, 0))

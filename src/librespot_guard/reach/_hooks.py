@@ -16,6 +16,7 @@ from librespot_guard.firewall.model import (
     Unknown,
     Xt,
 )
+from librespot_guard.firewall.model_beyond import Connlimit
 from librespot_guard.reach._conditions import Entries
 from librespot_guard.reach._lower import Assign, Maybe, Op, Translate, Untrack
 from librespot_guard.reach._lower import Rewrite as Rewritten
@@ -94,7 +95,7 @@ class Hooks:
         if key not in self.world.shared:
             rules = [r.exprs for t in tables for c in t.chains for r in c.rules]
             kinds = set(map(type, one_after_another.from_iterable(rules)))
-            needed = bool(kinds & {Ct, CtSet, Redirect, Masquerade, Xt, Unknown})
+            needed = bool(kinds & {Connlimit, Ct, CtSet, Redirect, Masquerade, Xt, Unknown})
             if not needed and Nat in kinds:
                 needed = any(isinstance(e, Nat) and e.family in ("inet", name) for exprs in rules for e in exprs)
             self.world.shared[key] = needed

@@ -6,10 +6,12 @@ a `Maybe` with the reason, never a guess.
 
 from dataclasses import dataclass, field
 
-from librespot_guard.firewall import model as fw
+from librespot_guard import firewall as fw
 from librespot_guard.reach import _bits as bits
 from librespot_guard.reach import _fields as fields
+from librespot_guard.reach._beyond import asked
 from librespot_guard.reach._conditions import All, Entries, between, entries_of, equal
+from librespot_guard.reach.intervals import IntervalSet
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +88,9 @@ class Rewrite:
 # xt targets that send packets elsewhere
 _MOVING = frozenset(("DNAT", "REDIRECT", "NETMAP", "TPROXY", "DNPT"))
 
+# what a fragment may lack; UDP headers are not longer than that
+UNCUT = {"tcp": Test((All({"tcp_cut": IntervalSet.single(0)}),)), "udp": Test((All(),))}
+
 Op = Need | Test | Maybe | Decide | Branch | Assign | Untrack | Translate | Rewrite
 
 
@@ -150,6 +155,8 @@ class Lowering:
                 value = fields.payload(base, offset, length, family, self.proto)
                 for name in {p.field for p in value if p.field}:
                     ops.append(Need(name))
+                if base == "transport" and family == "ipv4" and offset + length > fields.SURELY_THERE:
+                    ops.append(UNCUT[self.proto])
                 self._write(registers, dreg, value)
             case fw.Meta(key, dreg):
                 self._meta(key, dreg, registers, out)
@@ -220,11 +227,19 @@ class Lowering:
                         Decide(fw.Verdict("unknown")),
                     ]
             case fw.Unknown(name, _, terminal, writes):
-                ops.append(Maybe(f"the expression `{name}` is not analysed"))
+                ops.append(Maybe(fw.depends(expr)))
                 for slot in writes:
                     registers[slot] = bits.unknown(4)
                 if terminal:
                     ops += [Rewrite(f"`{name}` may change the packet"), Decide(fw.Verdict("unknown"))]
+            case _:
+                found = asked(expr, family, self.proto, self.byteorder)
+                if found.doubt is not None:
+                    ops.append(Maybe(found.doubt))
+                if found.only is not None:
+                    ops.append(Test(found.only))
+                if found.value is not None and hasattr(expr, "dreg"):
+                    self._write(registers, expr.dreg, found.value)
 
     def _meta(self, key: str, dreg: int, registers: dict[int, bits.Value], out: Lowered) -> None:
         name = {"len": "length"}.get(key, key)

@@ -6,8 +6,8 @@ of its classes; slots without classes are absent. Exact, for IPv4 and IPv6 alike
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from librespot_guard.reach import _fields as fields
 from librespot_guard.reach import _limits as limits
@@ -46,11 +46,27 @@ class Universe:
 
     @classmethod
     def build(
-        cls, family: str, proto: str, source_edges: Iterable[int], reads: dict[str, list[IntervalSet]]
+        cls,
+        family: str,
+        proto: str,
+        source_edges: Iterable[int],
+        reads: dict[str, list[IntervalSet]],
+        narrower: Mapping[str, IntervalSet] | None = None,
+        unclear: frozenset[str] = frozenset(),
     ) -> "Universe":
-        """The universe in which every set of `reads` (by free field) and every edge of the source space is a union of cells."""
-        domains = {name: found for name in reads if (found := fields.domain(name, family, proto)) is not None}
-        return cls.over(family, source_edges, reads, domains)
+        """The universe in which every set of `reads` (by free field) and every edge of the source space is a union of cells.
+
+        `narrower` has the values of fields of which rules see less than a stranger may send. Fields that are `unclear` are left out:
+        nothing is said about them.
+        """
+        domains = {
+            name: found
+            for name in reads
+            if name not in unclear and (found := fields.domain(name, family, proto)) is not None
+        }
+        domains |= {name: values for name, values in (narrower or {}).items() if name in domains}
+        out = cls.over(family, source_edges, reads, domains)
+        return replace(out, dropped=out.dropped | unclear) if unclear else out
 
     @classmethod
     def over(

@@ -8,6 +8,7 @@ from collections import Counter
 from functools import cached_property, reduce
 
 from librespot_guard.reach import _fields as fields
+from librespot_guard.reach import _headers as headers
 from librespot_guard.reach import _limits as limits
 from librespot_guard.reach import routing
 from librespot_guard.reach._environment import Environment, interface_number
@@ -16,7 +17,7 @@ from librespot_guard.reach._landings import Landings, dead, moves, shapes_with
 from librespot_guard.reach._lower import Op, Rewrite, Test
 from librespot_guard.reach._outcome import Complex, Plain  # noqa: TC001 - beside its neighbours
 from librespot_guard.reach._passage import Arrival, Passage
-from librespot_guard.reach._region import Region, Universe, add, remove
+from librespot_guard.reach._region import Region, Universe, add, remove, restricted
 from librespot_guard.reach._shapes import Code, Shape, Shapes, Sourced, impossible, read_by
 from librespot_guard.reach._walk import TooComplexError, Walker
 from librespot_guard.reach.answer import Answer, Forwarded
@@ -24,6 +25,9 @@ from librespot_guard.reach.intervals import IntervalSet
 from librespot_guard.reach.world import World
 
 __all__ = ["Answer", "Engine", "Forwarded", "effective_priority", "reachable"]
+
+
+_WHOLE = IntervalSet.single(0)
 
 
 class Engine:
@@ -119,6 +123,11 @@ class Engine:
         """Every chain that packets of these questions can come through, by namespace."""
         return [(w, cone(self._starts(self.hooks(w)), self.shapes(w).code)) for w in self._worlds]
 
+    @property
+    def worlds_on_the_way(self) -> list[tuple[World, list[Code]]]:
+        """The namespaces that packets may come through, with the chains there."""
+        return self._cones
+
     @cached_property
     def _operations(self) -> list[Op | Sourced]:
         return list(dict.fromkeys(op for _, codes in self._cones for op in operations(codes)))
@@ -173,7 +182,9 @@ class Engine:
             edges.update(low for low, _ in routing.elementary(world, self.family))
         edges.update(edge for values in tested.get("saddr", ()) for low, high in values for edge in (low, high + 1))
         self._idle = idle
-        return Universe.build(self.family, self.proto, edges, tested)
+        if fields.CHOSEN_HEADERS.isdisjoint(tested):
+            return Universe.build(self.family, self.proto, edges, tested)
+        return Universe.build(self.family, self.proto, edges, tested, *headers.seen(self, tested))
 
     def ask(self, dst: int, dport: int) -> Answer:
         """Who reaches `dport` at the address `dst` (a number) of the target over the interface."""
@@ -230,6 +241,7 @@ class Engine:
                 for arrival in run.arrivals:
                     if not self._surely(arrival, entry, (dst, dport)):
                         remove(sure, arrival.region)
+                sure = self._uncut(sure, walkers)
                 here, surely = self.universe.sources(delivered), self.universe.sources(sure)
                 may, must = may | (here - run.martian), must | (surely - run.martian)
                 shown_may, shown_must, martian = shown_may | here, shown_must | surely, martian | run.martian
@@ -247,6 +259,15 @@ class Engine:
         # what surely gets through stands before what perhaps does
         passes = [*sure_passes, *passes]
         return Answer(may, must, because, martian, shown_may, shown_must, tuple(onward), tuple(passes), certain)
+
+    def _uncut(self, sure: Region, walkers: "_Walkers") -> Region:
+        """What of a region surely gets through, where fragments may hide a part of the header: of those only the first is followed."""
+        universe = self.universe
+        whole = universe.class_mask("tcp_cut", _WHOLE)
+        if whole == (1 << universe.classes) - 1:
+            return sure
+        walkers.reasons[headers.CUT] += 1
+        return restricted(sure, None, whole)
 
     def walker(self, world: World, iface: str) -> Walker:
         """A walker for the question that was asked last."""

@@ -24,6 +24,7 @@ from librespot_guard.reach._concrete_flow import (
     address_number,
     flow,
     moved,
+    refused_early,
     track,
 )
 from librespot_guard.reach._concrete_rules import ACCEPT, Library, Runner
@@ -34,7 +35,7 @@ from librespot_guard.reach.routing import deliver, fib, number
 from librespot_guard.reach.world import World
 from librespot_guard.snapshot import Link, Listener
 
-_CONNTRACK, _NAT_DST, _NAT_SRC = -200, -100, 100  # enum nf_ip_hook_priorities
+_DEFRAG, _CONNTRACK, _NAT_DST, _NAT_SRC = -400, -200, -100, 100  # enum nf_ip_hook_priorities
 # how many ways through the rules are followed, and how many rules run in all, before the answer is "undecided"
 _RUNS, _RULES = 500, 200_000
 
@@ -164,7 +165,7 @@ class _Journey:
         """From the interface to the socket, or as far as it gets."""
         family = self.flow.family
         stopped = self._hook("ingress", self.world.base_chains("ingress", family, self.flow.iif.name))
-        if not stopped and (why := self._refused_early()):
+        if not stopped and (why := refused_early(self.flow)):
             return Trace("dropped", tuple(self.trail), (why,))
         stopped = stopped or self._prerouting()
         if stopped:
@@ -241,20 +242,11 @@ class _Journey:
         self.flow.network.write(offset, (bytes([left[0][0] - 1]), b"\xff"))
         return True
 
-    def _refused_early(self) -> str | None:
-        """What ip6_rcv_core drops before any filter of the IP hooks: senders that nobody can be, loopback on a wire."""
-        if (
-            self.flow.family == "ipv4"
-            or self.flow.iif.loopback
-            or not (is_sure(self.flow.src) and is_sure(self.flow.dst))
-        ):
-            return None
-        src, dst = ip_address(self.flow.src[0]), ip_address(self.flow.dst[0])
-        if src.is_loopback or dst.is_loopback:
-            return "::1 is no address on a wire"
-        return "a multicast address is no source" if src.is_multicast else None
-
     def _end(self, verdict: str) -> Trace:
+        if self.flow.misplaced and verdict == "delivered":
+            raise Undecidable(
+                "behind routing or destination options, a packet with a fragment header is lost where connections are tracked"
+            )
         listener = _listener(self.world, self.flow) if verdict == "delivered" else None
         return Trace(verdict, tuple(self.trail), (), listener)
 
@@ -292,7 +284,13 @@ class _Journey:
         chains = self.world.base_chains("prerouting", self.flow.family)
         first = self._behind(_CONNTRACK, chains, "connection tracking")
         second = self._behind(_NAT_DST, chains, "destination translation")
-        stopped = self._hook("prerouting", chains, range(-(1 << 31), first))
+        whole = first
+        if self.flow.packet.extensions and self.library.tracks(self.flow.family):
+            whole = min(first, self._behind(_DEFRAG, chains, "defragmentation"))
+        stopped = self._hook("prerouting", chains, range(-(1 << 31), whole))
+        if not stopped and whole < first:
+            self.flow.defragment()
+            stopped = self._hook("prerouting", chains, range(whole, first))
         if stopped:
             return stopped
         self._track()
@@ -309,7 +307,9 @@ class _Journey:
 
         At the very same priority the hook that was registered last runs first, and which one that was can't be seen.
         """
-        if not self.library.tracks(self.flow.family) or (priority != _CONNTRACK and not self._translates):
+        if not self.library.tracks(self.flow.family) or (
+            priority not in (_DEFRAG, _CONNTRACK) and not self._translates
+        ):
             return priority
         if any(c.hook and c.hook.priority == priority and c.hook.kind != "nat" for _, c in chains):
             return priority + self.choices.choose(

@@ -13,12 +13,17 @@ from librespot_guard.snapshot import Listener
 STATES = ("new", "established", "related", "invalid", "untracked")
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58}
 FLAGS = {"fin": 0x01, "syn": 0x02, "rst": 0x04, "psh": 0x08, "ack": 0x10, "urg": 0x20, "ece": 0x40, "cwr": 0x80}
-_FIELDS = {"iface", "src", "dst", "proto", "sport", "dport", "flags", "state", "icmp_type", "icmp_code"}
+# extension headers of IPv6 by the number that announces them (RFC 8200)
+EXTENSIONS = {"hop-by-hop": 0, "routing": 43, "fragment": 44, "destination": 60}
+_FIELDS = {"iface", "src", "dst", "proto", "sport", "dport", "flags", "state", "icmp_type", "icmp_code", "extensions"}
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A packet as it arrives on `iface`. `flags` are TCP flag bits; ICMP uses `icmp_type`/`icmp_code` and no ports."""
+    """A packet as it arrives on `iface`. `flags` are TCP flag bits; ICMP uses `icmp_type`/`icmp_code` and no ports.
+
+    `extensions` are the extension headers of an IPv6 packet in their order: names of `EXTENSIONS`, none twice.
+    """
 
     iface: str
     src: str
@@ -30,6 +35,7 @@ class Packet:
     state: str = "new"
     icmp_type: int = 0
     icmp_code: int = 0
+    extensions: tuple[str, ...] = ()
 
     @property
     def family(self) -> str:
@@ -45,6 +51,8 @@ class Packet:
             out["flags"] = ",".join(name for name, bit in FLAGS.items() if self.flags & bit)
         if self.proto.startswith("icmp"):
             out |= {"icmp_type": self.icmp_type, "icmp_code": self.icmp_code}
+        if self.extensions:
+            out["extensions"] = list(self.extensions)
         return out | {"state": self.state}
 
 
@@ -175,8 +183,32 @@ def packet_from_json(raw: Any, *, where: str) -> Packet:
         "icmp_type": reader.number(raw, "icmp_type", 128 if proto == "icmpv6" else 8, 255),
         "icmp_code": reader.number(raw, "icmp_code", 0, 255),
     }
+    extensions = raw.get("extensions", [])
+    if not isinstance(extensions, list) or not all(isinstance(e, str) and e in EXTENSIONS for e in extensions):
+        reader.faults.append(f"`extensions` must be a list of {', '.join(EXTENSIONS)}, found {extensions!r}")
+        extensions = []
+    if len(set(extensions)) < len(extensions) or "hop-by-hop" in extensions[1:]:
+        reader.faults.append("`extensions` are named once each, and hop-by-hop comes first")
+    if extensions and len(addresses) == 2 and addresses["dst"].version == 4:
+        reader.faults.append("`extensions` are headers of IPv6")
     if reader.faults:
         raise InputError(f"{where}: {'; '.join(reader.faults)}")
     return Packet(
-        str(raw["iface"]), str(addresses["src"]), str(addresses["dst"]), proto, flags=flags, state=state, **numbers
+        str(raw["iface"]),
+        str(addresses["src"]),
+        str(addresses["dst"]),
+        proto,
+        flags=flags,
+        state=state,
+        extensions=tuple(extensions),
+        **numbers,
     )
+
+
+def chosen_extensions(choice: int | None) -> tuple[str, ...]:
+    """The extension headers that the field "exthdrs" of an answer's `choices` stands for; none if no rule asks for them."""
+    if choice is None:
+        return ()
+    first, bits = choice & 0xFF, {"hop-by-hop": 11, "routing": 10, "fragment": 9, "destination": 8}
+    there = [name for name, bit in bits.items() if choice >> bit & 1]
+    return tuple(sorted(there, key=lambda name: EXTENSIONS[name] != first))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from librespot_guard import firewall as fw
+from librespot_guard.reach.bdd import _beyond as beyond
 from librespot_guard.reach.bdd import _xt as xt
 from librespot_guard.reach.bdd._bits import Function, Vector, both, constant, differs, either, octets, swapped
 from librespot_guard.reach.bdd._sets import Data, changed_by_packets, look_up
@@ -130,9 +131,14 @@ class Machine:
             case fw.Unknown(name, _, terminal, writes):
                 for slot in writes:
                     self._write(slot, algebra.oracles(32, f"what `{name}` loads ({self.where})"))
-                return self._lose(live, decide) if terminal else live & self._oracle(f"`{name}` is not analysed")
-            case _:
+                return self._lose(live, decide) if terminal else live & self._oracle(fw.depends(expr))
+            case fw.MetaSet() | fw.CtSet() | fw.Notrack() | fw.PayloadSet():
                 self._statement(expr, live)
+            case _:
+                loaded, going = beyond.load(packet, expr, self.where)
+                if loaded is not None:
+                    self._write(getattr(expr, "dreg", 0), loaded)
+                return live & going
         return live
 
     def _unpadded(self, slot: int, bits: Vector) -> dict[int, Vector]:

@@ -19,6 +19,7 @@ from librespot_guard.reach.bdd._bits import (
     constant,
     differs,
     either,
+    lifted,
     octets,
     swapped,
 )
@@ -76,10 +77,16 @@ class Wire:
 
 
 class Packet:
-    """All packets of a question at once. `free` gives the variables of a field that the stranger chooses."""
+    """All packets of a question at once. `free` gives the variables of a field that the stranger chooses, but for those `unclear`."""
 
-    def __init__(self, algebra: Algebra, wire: Wire, free: Callable[[str, int], Vector]) -> None:
-        self.algebra, self.wire, self._free = algebra, wire, free
+    def __init__(
+        self,
+        algebra: Algebra,
+        wire: Wire,
+        free: Callable[[str, int], Vector],
+        unclear: frozenset[str] = frozenset(),
+    ) -> None:
+        self.algebra, self.wire, self._free, self._unclear = algebra, wire, free, unclear
         self.order = wire.world.ruleset.byteorder
         none = algebra.false
         # where connections are tracked, not to be tracked, given a template; where NAT changed the destination or the source,
@@ -92,6 +99,10 @@ class Packet:
         self.redirected: Function = none
         self.lost: Function = none
         self.moved: Function = none
+        # where routing drops the packet for an option that it has
+        self.refused: Function = none
+        # whether the chain that runs now may see a fragment
+        self.in_parts = False
         # ports that a rule rewrote before tracking: whether the checksum still satisfies it is not followed
         self.blurred: Function = none
         self._ports_then: dict[str, Vector] = {}
@@ -116,10 +127,13 @@ class Packet:
 
     def field(self, name: str, width: int) -> Vector:
         """A header field now."""
+        if name == "nexthdr":
+            return self.field("exthdrs", 12)[4:]
         found = self._now.get(name)
         if found is None:
             domain = question.domain(name, self.wire.family, self.wire.proto)
-            found = self._free(name, width) if domain is not None else self.algebra.oracles(width, f"`{name}`")
+            free = domain is not None and name not in self._unclear
+            found = self._free(name, width) if free else self.algebra.oracles(width, f"`{name}`")
             self._now[name] = found
         return found
 
@@ -156,9 +170,24 @@ class Packet:
                 out += self.field(name, width)[low - at : high - at]
             at += width
         if len(out) == end - start:
-            return out, self.algebra.true
+            beyond = base == "transport" and offset + length > question.SURELY_THERE
+            return out, self.uncut() if beyond else self.algebra.true
         out += self.algebra.oracles(end - start - len(out), _OPEN)
         return out, self.algebra.oracle(_OPEN)
+
+    def uncut(self) -> Function:
+        """Where no fragment lacks the later part of a TCP header."""
+        if not self.in_parts or (self.wire.family, self.wire.proto) != ("ipv4", "tcp"):
+            return self.algebra.true
+        (cut,) = self.field("tcp_cut", 1)
+        return ~lifted(cut, self.algebra.true)
+
+    def followed(self) -> Function:
+        """Where it is known what happens: of a packet in fragments, only the first is followed."""
+        if "tcp_cut" not in self._now:
+            return self.algebra.true
+        (cut,) = self._now["tcp_cut"]
+        return ~lifted(cut, self.algebra.true)
 
     def rewrite(self, base: str, offset: int, bits: Vector, where: Function) -> None:
         """Bytes of a header change: whole fields without a checksum of their own, and ports of what is tracked already."""

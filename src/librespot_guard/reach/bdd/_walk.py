@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from librespot_guard.reach import routing
+from librespot_guard.reach._headers import CUT, early
 from librespot_guard.reach.bdd import _routes as routes
 from librespot_guard.reach.bdd._machine import Machine
 from librespot_guard.reach.intervals import IntervalSet
@@ -61,7 +62,9 @@ class Walk:
         region = self._stage("input", NAT_SRC, region)
         here = space.equal(packet.field("dport", 16), dport)
         address = space.equal(packet.field("daddr", packet.wire.address_bits), dst)
-        delivered = region & here & (address | packet.redirected)
+        delivered = region & here & (address | packet.redirected) & ~packet.refused
+        if not (followed := packet.followed()).valid():
+            delivered = delivered & (followed | space.oracle(CUT))
         if packet.lost.satisfiable():
             # what happened to these is not followed: they may be delivered, if routing takes their sender at all
             wire = packet.wire
@@ -106,6 +109,8 @@ class Walk:
     def _base(self, table: Table, chain: Chain, region: Function) -> Function:
         """One base chain; what goes on."""
         self._accepted = self._none
+        hook = chain.hook.hook if chain.hook else ""
+        self.packet.in_parts = hook in ("ingress", "prerouting") and any(early([chain], tracks=self.tracks))
         fallen = self._chain(table, chain, region, 0)
         accepts = chain.hook is None or chain.hook.policy == "accept"
         return self._accepted | fallen if accepts else self._accepted

@@ -30,7 +30,9 @@ from librespot_guard.firewall.model import (
     Verdict,
     Xt,
 )
+from librespot_guard.firewall.model_beyond import Connlimit
 from librespot_guard.reach import _fields as question
+from librespot_guard.reach import _headers as headers
 from librespot_guard.reach import routing
 from librespot_guard.reach.bdd._bits import Function, NeedRawError, Tag, Vector, constant
 from librespot_guard.reach.bdd._edges import OPAQUE, EdgeAlgebra, EdgePacket
@@ -111,8 +113,11 @@ class BddEngine:
     @cached_property
     def _cone(self) -> list[tuple[Table, Chain]]:
         """Every chain that a packet of these questions can come through."""
+        return self._reached(list(chained.from_iterable(self._hooks.values())))
+
+    @staticmethod
+    def _reached(todo: list[tuple[Table, Chain]]) -> list[tuple[Table, Chain]]:
         out: dict[tuple[str, str, str], tuple[Table, Chain]] = {}
-        todo = list(chained.from_iterable(self._hooks.values()))
         while todo:
             table, chain = todo.pop()
             if out.setdefault((table.family, table.name, chain.name), (table, chain))[1] is not chain:
@@ -122,6 +127,20 @@ class BddEngine:
                 (table, c) for c in table.chains if c.name in named and (table.family, table.name, c.name) not in out
             ]
         return list(out.values())
+
+    @cached_property
+    def _unclear(self) -> frozenset[str]:
+        """Free fields about which nothing is said."""
+        early = set(
+            map(id, headers.early((c for h in ("ingress", "prerouting") for _, c in self._hooks[h]), tracks=True))
+        )
+        before = self._reached([(t, c) for h in ("ingress", "prerouting") for t, c in self._hooks[h] if id(c) in early])
+        return headers.hidden(
+            (e for _, c in self._cone for r in c.rules for e in r.exprs),
+            (e for _, c in before for r in c.rules for e in r.exprs),
+            self.family,
+            tracks=self._tracks,
+        )
 
     @cached_property
     def _translates(self) -> bool:
@@ -198,7 +217,7 @@ class BddEngine:
             wire = Wire(
                 self.world, self.iface, self.family, self.proto, space.source(), constant(entry, self.width), port
             )
-            packet = Packet(space, wire, self._free(space))
+            packet = Packet(space, wire, self._free(space), self._unclear)
             outcome = Walk(space, packet, self._hooks, tracks=self._tracks).deliver(dst, dport)
             refused = space.sources(list(outcome.martian.pairs))
             martian |= outcome.martian
@@ -234,6 +253,8 @@ class BddEngine:
 
         def free(name: str, width: int) -> Vector:
             domain = question.domain(name, self.family, self.proto)
+            if name == "exthdrs" and self._tracks:
+                domain = question.unfragmented(self.family, self.proto)
             if domain is None:
                 raise AssertionError(name)
             return space.field(name, width, list(domain))
@@ -257,7 +278,7 @@ class BddEngine:
 def _wants_tracking(expr: Expr, family: str) -> bool:
     if isinstance(expr, Nat):
         return expr.family in ("inet", family)
-    return isinstance(expr, Ct | CtSet | Redirect | Masquerade | Xt | Unknown)
+    return isinstance(expr, Connlimit | Ct | CtSet | Redirect | Masquerade | Xt | Unknown)
 
 
 def _targets(table: Table, expr: Expr) -> Iterator[str]:
