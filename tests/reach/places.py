@@ -11,7 +11,9 @@ from librespot_guard import collect
 from librespot_guard.lab.frames import build
 from librespot_guard.lab.inject import Injector, Receiver
 from librespot_guard.lab.sandbox import Host, Sandbox
-from librespot_guard.reach import Packet, Reached, World, Worlds, answers
+from librespot_guard.reach import Engine, Packet, Reached, World, Worlds, answers
+from librespot_guard.reach.interpreter import trace
+from librespot_guard.reach.routing import number
 from librespot_guard.snapshot import Listener, Namespace, Snapshot
 
 PORT = 3678
@@ -124,6 +126,28 @@ def listener(proto: str = "udp", address: str = "0.0.0.0", port: int = PORT) -> 
     return Listener(
         proto, "ipv6" if ":" in address else "ipv4", address, port, v6only=False if address == "::" else None
     )
+
+
+def says(worlds: Worlds, packet: Packet, to: str = "host", port: int = PORT) -> str:
+    """What the engine says of a packet's source: "yes", "no" or "undecided" with the reasons."""
+    ids = list(worlds)
+    host, box = worlds[ids[0]], worlds[ids[1]]
+    engine = Engine(host, packet.iface, packet.family, packet.proto, target=box if to == "box" else None)
+    answer = engine.ask(number("172.17.0.2") if to == "box" else number(packet.dst), port)
+    answer = answer.only(number(packet.dst), packet.dport)
+    source = number(packet.src)
+    return "yes" if source in answer.must else f"undecided: {answer.because}" if source in answer.may else "no"
+
+
+def agree(stage: Place, packet: Packet, to: str = "host", port: int = PORT) -> bool:
+    """Whether a packet gets through, by kernel, engine and interpreter alike. Raises AssertionError where they differ."""
+    worlds = stage.worlds()
+    kernel = stage.arrives(packet, to)
+    followed = trace(worlds[next(iter(worlds))], packet)
+    assert says(worlds, packet, to, port) == ("yes" if kernel else "no"), followed
+    assert (followed.end.verdict == "delivered") == kernel, followed
+    assert followed.verdict == ("forwarded" if to == "box" and followed.into else followed.end.verdict)
+    return kernel
 
 
 def ask(world: World, to: Listener | None = None) -> dict[tuple[str, str, str], Reached]:
