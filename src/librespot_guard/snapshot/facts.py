@@ -325,6 +325,13 @@ class Service:
     settings: tuple[ServiceSetting, ...] = ()
     container_details: Container | None = None
 
+    @property
+    def container_name(self) -> str | None:
+        """What its engine calls the container it is in, else the beginning of its id; None outside of containers."""
+        if self.container_details is not None and self.container_details.name:
+            return self.container_details.name
+        return self.container[:12] if self.container else None
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
