@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from audit.case import OPEN, SAFE, clean, has, speaker
 from audit.cases_family import FAMILY
+from audit.cases_helpers import CASES as HELPERS
 from audit.cases_listing import CASES as LISTING
 from audit.cases_paths import PATHS
 from audit.cases_quality import CASES as QUALITY
@@ -370,5 +371,6 @@ CASES = (
     *QUALITY,
     *FAMILY,
     *PATHS,
+    *HELPERS,
     *LISTING,
 )

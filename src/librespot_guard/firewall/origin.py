@@ -23,7 +23,7 @@ _BY_CHAIN = (
     (re.compile(r"KUBE-"), "Kubernetes"),
     (re.compile(r"cali-"), "Calico"),
     (re.compile(r"f2b-"), "fail2ban"),
-    (re.compile(r"MINIUPNPD"), "miniupnpd"),
+    (re.compile(r"MINIUPNPD|(prerouting_|postrouting_)?miniupnpd$"), "miniupnpd"),
     (re.compile(r"ts-(input|forward|postrouting)$"), "Tailscale"),
 )
 _BY_TABLE = {
