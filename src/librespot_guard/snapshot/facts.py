@@ -185,7 +185,7 @@ class Namespace:
     namespace the reader ran in. `sysctls` maps names such as "net.ipv4.conf.eth0.rp_filter" to text. `announcements` is what
     speakers answered on its interfaces, None if nobody asked; `mdns_unshared`: a socket holds UDP 5353 and lets no other
     program have it too; `ipv6`: the kernel gives IPv6 sockets. Where `nft` is None, `texts` may tell of the packet filter
-    instead (`snapshot import`); beside it, they hold the ipsets, and the listing that it is held against. `legacy` are the tables of legacy iptables.
+    instead (`snapshot import`); beside it, they hold the ipsets, and the listings that it is held against. `legacy` are the tables of legacy iptables.
     """
 
     id: str
