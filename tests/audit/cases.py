@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from audit.case import OPEN, SAFE, clean, has, speaker
+from audit.cases_boot import CASES as BOOT
 from audit.cases_family import FAMILY
 from audit.cases_helpers import CASES as HELPERS
 from audit.cases_listing import CASES as LISTING
@@ -371,6 +372,7 @@ CASES = (
     *QUALITY,
     *FAMILY,
     *PATHS,
+    *BOOT,
     *HELPERS,
     *LISTING,
 )

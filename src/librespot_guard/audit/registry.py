@@ -2,6 +2,7 @@
 
 from librespot_guard.audit.checks import (
     api,
+    boot,
     exposure,
     families,
     family,
@@ -27,6 +28,7 @@ CHECKS: tuple[Check, ...] = tuple(
                 family,
                 helpers,
                 api,
+                boot,
                 settings,
                 takeover,
                 process,

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from librespot_guard import __version__, catalog
-from librespot_guard.collect import candidates, contained, engines, installed, namespaces, services
+from librespot_guard.collect import boot, candidates, contained, engines, installed, namespaces, services
 from librespot_guard.collect.admin import read_admin
 from librespot_guard.collect.candidates import Candidate
 from librespot_guard.collect.links import read_links
@@ -85,6 +85,9 @@ class _Reader:
         stopped, gaps = installed.find(known, {s.unit for s in running if s.unit}, self.home)
         self.gaps += gaps
         stopped = services.unique((*stopped, *contained.stopped(boxes, known, self.home)))
+        self.progress("units that start with this host")
+        booted, gaps = boot.read_boot(s.unit for s in (*running, *stopped) if not _of_a_user(s))
+        self.gaps += gaps
         needed = {self.home, *(s.netns for s in running)}
         home = spaces[self.home]
         return Snapshot(
@@ -98,6 +101,8 @@ class _Reader:
             admin=read_admin(home, read_connections(), self.processes, self.owners.pids, os.getpid()),
             privileged=not self.owners.denied,
             stopped=stopped,
+            boot=booted,
+            cgroups={str(number): path for number, path in self.cgroups.items()},
             incomplete=tuple(dict.fromkeys((*self.gaps, *_unseen(running, found)))),
         )
 
@@ -210,6 +215,11 @@ def _doors(wanted: Mapping[str, int], stack: ExitStack) -> dict[str, int]:
         stack.callback(os.close, handle)
         doors[space] = handle
     return doors
+
+
+def _of_a_user(service: Service) -> bool:
+    """Whether a service belongs to the manager of a user, which starts when that user comes."""
+    return "/user@" in (service.cgroup or "")
 
 
 def _hides(options: str) -> bool:

@@ -9,6 +9,7 @@ means "could not be told" (and `incomplete` says why).
 
 from dataclasses import dataclass, field
 
+from librespot_guard.snapshot.boot_facts import Boot
 from librespot_guard.snapshot.filter_facts import FilterText, LegacyTable, NftDump, OtherFilter
 
 SCHEMA = "librespot-guard/snapshot/1"
@@ -335,7 +336,10 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All facts about one host at one moment. `taken` is UTC in ISO 8601; `byteorder` that of the CPU ("little" or "big")."""
+    """All facts about one host at one moment. `taken` is UTC in ISO 8601; `byteorder` that of the CPU ("little" or "big").
+
+    `boot` and `cgroups` (paths of the cgroup v2 tree by id, as text) are None in snapshots that were taken without them.
+    """
 
     taken: str
     tool: str
@@ -348,6 +352,8 @@ class Snapshot:
     privileged: bool = False
     incomplete: tuple[Gap, ...] = ()
     stopped: tuple[Service, ...] = ()
+    boot: Boot | None = None
+    cgroups: dict[str, str] | None = None
 
     @property
     def home(self) -> Namespace:
