@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from audit.case import OPEN, SAFE, clean, has, speaker
 from audit.cases_boot import CASES as BOOT
+from audit.cases_cgroups import CASES as CGROUPS
 from audit.cases_family import FAMILY
 from audit.cases_helpers import CASES as HELPERS
 from audit.cases_listing import CASES as LISTING
@@ -373,6 +374,7 @@ CASES = (
     *FAMILY,
     *PATHS,
     *BOOT,
+    *CGROUPS,
     *HELPERS,
     *LISTING,
 )

@@ -3,6 +3,7 @@
 from librespot_guard.audit.checks import (
     api,
     boot,
+    cgroups,
     exposure,
     families,
     family,
@@ -29,6 +30,7 @@ CHECKS: tuple[Check, ...] = tuple(
                 helpers,
                 api,
                 boot,
+                cgroups,
                 settings,
                 takeover,
                 process,
