@@ -37,9 +37,9 @@ DOCKER = {**LAN, "docker0": ("172.17.0.1/16",)}
 PUBLIC = {"eth0": ("100.128.0.2/24",)}
 
 
-def api(address: str, flavour: str = "go-librespot") -> Snapshot:
+def api(address: str, flavour: str = "go-librespot", *, any_host: bool | None = None) -> Snapshot:
     """A service with a control API."""
-    listener = ServiceListener(tcp(3678, address), "api", pinned=True)
+    listener = ServiceListener(tcp(3678, address), "api", pinned=True, any_host=any_host)
     return speaker(flavour=flavour, version="0.9.0", info=None, listeners=(listener,))
 
 
@@ -133,6 +133,9 @@ CASES = (
     ),
     clean("LG104", "localhost", of=api("127.0.0.1"), rules=OPEN),
     clean("LG104", "closed", of=api("::"), rules=filters(table())),
+    has("LG106", "any name", "medium", "tcp 127.0.0.1:3678", "rebinding.invalid", of=api("127.0.0.1", any_host=True)),
+    clean("LG106", "its own name only", of=api("127.0.0.1", any_host=False)),
+    clean("LG106", "no control interface"),
     has("LG105", "no filter", "low", "udp [::]:5353 over eth0, IPv4 to 192.168.10.2: any IPv4 address"),
     clean("LG105", "home only"),
     clean("LG105", "avahi answers", of=speaker(listeners=(connect(),)), rules=OPEN),

@@ -216,7 +216,8 @@ class ServiceListener:
     `surface` is one of design section 4: discovery, connect, api, login, stream, control, metadata, or "unknown".
     `pinned` is whether the port stays the same over a restart; `pinned_by` says which setting fixes it, or why it is not known.
     `known_by` says how the surface was told: "asked" (it answered getInfo), "catalogue", or "declared" (it does not run; its
-    settings say that it would open this).
+    settings say that it would open this). `any_host` is whether it answers a stranger's host name as it answers its own, None
+    if it was not asked (`--probe`).
     """
 
     listener: Listener
@@ -224,6 +225,7 @@ class ServiceListener:
     pinned: bool
     pinned_by: str = ""
     known_by: str = "catalogue"
+    any_host: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
