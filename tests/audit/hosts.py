@@ -22,6 +22,7 @@ from librespot_guard.firewall.model import (
 )
 from librespot_guard.snapshot import (
     Address,
+    Boot,
     Gap,
     Group,
     Info,
@@ -135,6 +136,7 @@ def host(
         namespaces=(home,),
         services=services,
         privileged=nft is not None,
+        boot=Boot("252 (252.38)", ("-BPF_FRAMEWORK",)),
         incomplete=incomplete,
     )
 

@@ -65,7 +65,7 @@ def test_json_is_the_design(guard: Guard, tmp_path: Path, schema: Schema) -> Non
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--ignore", "LG110"], "did you mean `LG1"),
+        (["--ignore", "LG110"], "did you mean `LG"),
         (["--ignore", "nonsense"], "there is no check `nonsense`"),
         (["--fail-on", "severe"], "severe"),
         (["--snapshot", "/nonexistent/host.json"], "/nonexistent/host.json: No such file or directory"),

@@ -163,4 +163,4 @@ def test_where_a_listener_is_asked(listener: Listener, expected: list[str]) -> N
         )
     ]
 
-    assert services._ways(listener, own) == expected
+    assert services.reached_at(listener, own) == expected

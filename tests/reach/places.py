@@ -9,10 +9,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from librespot_guard import collect
+from librespot_guard.lab._nfnetlink import forget_connections
 from librespot_guard.lab.frames import build, checksum
 from librespot_guard.lab.inject import Injector, Receiver
 from librespot_guard.lab.sandbox import Host, Sandbox
-from librespot_guard.reach import Packet, Reached, World, Worlds, answers
+from librespot_guard.reach import Engine, Packet, Reached, World, Worlds, answers
+from librespot_guard.reach.interpreter import trace
+from librespot_guard.reach.routing import number
 from librespot_guard.snapshot import Listener, Namespace, Snapshot
 
 PORT = 3678
@@ -30,11 +33,11 @@ class Place:
     guest: Host
     sent: int = 0
 
-    def load(self, rules: str, where: str = "host") -> None:
+    def load(self, rules: str, where: str = "host", options: tuple[str, ...] = ()) -> None:
         """Replace the rules of one namespace. Raises AssertionError with what nft said."""
         # nft 1.0.6 wants a line to end before every closing brace
         text = rules.replace("}", "\n}\n")
-        done = getattr(self, where).run(["nft", "-f", "-"], input=f"flush ruleset\n{text}\n")
+        done = getattr(self, where).run(["nft", *options, "-f", "-"], input=f"flush ruleset\n{text}\n")
         assert done.returncode == 0, f"{done.stderr}\n{rules}"
 
     def worlds(self) -> Worlds:
@@ -57,6 +60,9 @@ class Place:
 
     def _arrives(self, packet: Packet, where: str, pieces: int) -> bool:
         far = self.lan if packet.iface == "eth0" else self.guest
+        for host in (self.host, self.box):
+            with host.inside():
+                forget_connections()
         with ExitStack() as stack:
             with far.inside():
                 injector = stack.enter_context(Injector("p"))
@@ -143,6 +149,33 @@ def listener(proto: str = "udp", address: str = "0.0.0.0", port: int = PORT) -> 
     return Listener(
         proto, "ipv6" if ":" in address else "ipv4", address, port, v6only=False if address == "::" else None
     )
+
+
+def says(worlds: Worlds, packet: Packet, to: str = "host", port: int = PORT) -> str:
+    """What the engine says of a packet's source: "yes", "no" or "undecided" with the reasons."""
+    ids = list(worlds)
+    host, box = worlds[ids[0]], worlds[ids[1]]
+    engine = Engine(host, packet.iface, packet.family, packet.proto, target=box if to == "box" else None)
+    answer = engine.ask(number("172.17.0.2") if to == "box" else number(packet.dst), port)
+    answer = answer.only(number(packet.dst), packet.dport)
+    source = number(packet.src)
+    return "yes" if source in answer.must else f"undecided: {answer.because}" if source in answer.may else "no"
+
+
+def agree(stage: Place, packet: Packet, to: str = "host", port: int = PORT, *, exact: bool = True) -> bool:
+    """Whether a packet gets through, by kernel, engine and interpreter alike. Raises AssertionError where they differ.
+
+    Without `exact` the engine may leave it undecided; the interpreter may not.
+    """
+    worlds = stage.worlds()
+    kernel = stage.arrives(packet, to)
+    followed = trace(worlds[next(iter(worlds))], packet)
+    said = says(worlds, packet, to, port)
+    assert said == ("yes" if kernel else "no") or (said.startswith("undecided") and not exact), followed
+    there = followed.into is not None if to == "box" else followed.into is None
+    assert (followed.end.verdict == "delivered" and there) == kernel, followed
+    assert followed.verdict == ("forwarded" if followed.into else followed.end.verdict)
+    return kernel
 
 
 def ask(world: World, to: Listener | None = None) -> dict[tuple[str, str, str], Reached]:

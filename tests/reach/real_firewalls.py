@@ -31,7 +31,7 @@ NEEDS = {
 _READS = {"ufw": "/etc/ufw/user.rules", "firewalld": "/etc/firewalld/zones"}
 _SECTION = "##### "
 
-_MOUNTS = """set -e
+MOUNTS = """set -e
 mount --make-rprivate /
 mount -t tmpfs none /run
 mkdir -p /run/up /run/work /run/lock /run/dbus /run/firewalld
@@ -41,7 +41,7 @@ _SAVE = f"""
 echo '{_SECTION}iptables'; iptables-nft-save | sed '/^#/d'
 echo '{_SECTION}ip6tables'; ip6tables-nft-save | sed '/^#/d'
 """
-_FIREWALLD = """
+FIREWALLD = """
 dbus-daemon --system --fork --print-pid >/run/dbus.pid
 firewalld --nofork --nopid >/run/firewalld.log 2>&1 &
 for i in $(seq 80); do firewall-cmd --state >/dev/null 2>&1 && break; sleep 0.1; done
@@ -124,10 +124,10 @@ def generate(setup: Setup) -> str:
         box.link(host, "eth0", other, "p0")
         box.link(host, "eth1", other, "p1")
         if setup.tool == "ufw":
-            script = f"{_MOUNTS}ufw --force enable >/dev/null\n({setup.commands}) >/dev/null\n{_SAVE}"
+            script = f"{MOUNTS}ufw --force enable >/dev/null\n({setup.commands}) >/dev/null\n{_SAVE}"
         else:
             script = (
-                f"{_MOUNTS}{_FIREWALLD}({setup.commands}) >/dev/null\n"
+                f"{MOUNTS}{FIREWALLD}({setup.commands}) >/dev/null\n"
                 f"echo '{_SECTION}nft'; nft -s list table inet firewalld\n{_SAVE}kill $! $(cat /run/dbus.pid)\n"
             )
         return _text(setup, host.run(["unshare", "--mount", "sh", "-c", script], timeout=120))

@@ -2,9 +2,12 @@
 
 from librespot_guard.audit.checks import (
     api,
+    boot,
+    cgroups,
     exposure,
     families,
     family,
+    helpers,
     listing,
     packet_filter,
     paths,
@@ -24,7 +27,10 @@ CHECKS: tuple[Check, ...] = tuple(
                 exposure,
                 families,
                 family,
+                helpers,
                 api,
+                boot,
+                cgroups,
                 settings,
                 takeover,
                 process,

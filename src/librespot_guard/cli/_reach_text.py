@@ -45,7 +45,7 @@ def show(
     heading = None
     for group in groups.values():
         target, reached, answer = group[0]
-        here = _heading(target)
+        here = _heading(target, worlds[target.netns])
         if here != heading:
             click.echo(("" if heading is None else "\n") + click.style(here, bold=True))
             heading = here
@@ -58,11 +58,13 @@ def show(
         _proof(proof)
 
 
-def _heading(target: Target) -> str:
+def _heading(target: Target, world: World) -> str:
     listener = target.listener
     address = f"[{listener.address}]" if ":" in listener.address else listener.address
     surface = f" {target.surface}" if target.surface else ""
-    return f"{target.service or 'port'}: {listener.proto} {address}:{listener.port}{surface}"
+    network = "the network of the host" if world.namespace.home else "a network of its own"
+    container = f" (container {target.container}, {network})" if target.container else ""
+    return f"{target.service or 'port'}: {listener.proto} {address}:{listener.port}{surface}{container}"
 
 
 def _who(family: str, sources: IntervalSet) -> str:

@@ -12,6 +12,7 @@ Examples:
   librespot-guard audit --fail-on high                for a script: exit status 1 if there is one
   librespot-guard audit --snapshot host.json          another machine's facts
   librespot-guard audit --ignore LG204 --format json
+  librespot-guard audit --probe                       also ask whether DNS rebinding would get through
 
 \b
 `librespot-guard explain LG101` shows what a check looks at, `librespot-guard explain grade` how the letter comes about.
@@ -28,14 +29,19 @@ Examples:
 @click.option(
     "--ignore", multiple=True, metavar="ID", help="Do not make this check (may be repeated); the report names it."
 )
+@click.option(
+    "--probe",
+    is_flag=True,
+    help="Also call each control interface here by a name that is not its own (two `GET /` each), as DNS rebinding does.",
+)
 @format_option()
-def audit(snapshot_file: Path | None, fail_on: str | None, ignore: tuple[str, ...], output: str) -> int:
+def audit(snapshot_file: Path | None, fail_on: str | None, ignore: tuple[str, ...], probe: bool, output: str) -> int:
     """What is wrong with the services here, why it matters, how to fix it, and how to check that it is fixed."""
     from librespot_guard import audit as room  # noqa: PLC0415 - `--help` does not pay for it
     from librespot_guard.report import audit as report  # noqa: PLC0415
 
     room.known_ids(ignore)  # a typing error is told before the host is looked at
-    result = room.run(load_snapshot(snapshot_file), ignore=ignore)
+    result = room.run(load_snapshot(snapshot_file, probe=probe), ignore=ignore)
     if output == "json":
         print_json(report.to_json(result))
     else:

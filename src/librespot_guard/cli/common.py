@@ -44,15 +44,20 @@ snapshot_option = click.option(
 )
 
 
-def load_snapshot(snapshot_file: Path | None, *, ask: bool = True) -> "Snapshot":
-    """The facts: from a file if one is given, else of this host (`ask`: also ask the services themselves by getInfo)."""
+def load_snapshot(snapshot_file: Path | None, *, ask: bool = True, probe: bool = False) -> "Snapshot":
+    """The facts: from a file if one is given, else of this host (`ask`: also ask the services themselves by getInfo).
+
+    With `probe` their control interfaces are called by a stranger's name; UsageError with a file, which can't be asked.
+    """
+    if snapshot_file is not None and probe:
+        raise click.UsageError("--probe asks this host now; it can't be used with --snapshot")
     if snapshot_file is not None:
         from librespot_guard.snapshot import loads  # noqa: PLC0415 - only where it is needed
 
         return loads(read_text(snapshot_file), source=str(snapshot_file))
     from librespot_guard import collect  # noqa: PLC0415 - only where it is needed
 
-    return collect.snapshot(ask=ask)
+    return collect.snapshot(ask=ask, probe=probe)
 
 
 def read_text(path: Path) -> str:

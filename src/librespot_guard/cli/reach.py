@@ -37,13 +37,14 @@ upper and the lower bound meet; otherwise the reasons are named. `librespot-guar
 
 
 class Target(NamedTuple):
-    """A listener to ask about, with the service it belongs to (None for a port given by --to)."""
+    """A listener to ask about, with the service it belongs to (None for a port given by --to) and the container that is in."""
 
     netns: str
     listener: Listener
     service: str | None
     surface: str | None
     pid: int | None
+    container: str | None = None
 
 
 @click.command(epilog=EPILOG)
@@ -171,7 +172,9 @@ def _targets(snapshot: Snapshot, name: str | None) -> Iterator[Target]:
     for service in snapshot.services:
         if name in (None, service.name):
             for item in service.listeners:
-                yield Target(service.netns, item.listener, service.name, item.surface, service.pid)
+                yield Target(
+                    service.netns, item.listener, service.name, item.surface, service.pid, service.container_name
+                )
 
 
 def _telling(found: list[Reached]) -> list[Reached]:
@@ -214,7 +217,7 @@ def _json(worlds: Worlds, target: Target, reached: Reached, source: str | None) 
     from librespot_guard.reach.routing import number  # noqa: PLC0415
     from librespot_guard.reach.standing import standing  # noqa: PLC0415
 
-    out = to_json(target.listener, target.service, target.surface, reached)
+    out = to_json(target.listener, target.service, target.surface, reached, container=target.container)
     question, engine = reached.question, reached.engine
     world = worlds[question.through or target.netns]
     if engine is not None:

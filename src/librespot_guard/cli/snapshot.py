@@ -53,20 +53,23 @@ def _listing(name: str, of: str) -> Callable[[common.F], common.F]:
 @click.group(epilog=EPILOG, invoke_without_command=True, subcommand_metavar="[import …]")
 @_output
 @click.option("--no-ask", is_flag=True, help="Do not ask the services who they are (one getInfo each, over loopback).")
+@click.option(
+    "--probe", is_flag=True, help="Call control interfaces by a name that is not theirs (see `audit --probe`)."
+)
 @click.pass_context
-def snapshot(context: click.Context, file: Path | None, *, no_ask: bool) -> None:
+def snapshot(context: click.Context, file: Path | None, *, no_ask: bool, probe: bool) -> None:
     """Write all facts about this host as one JSON document.
 
     Services and their listeners, interfaces, addresses, routes, sysctls, and the packet filter as the kernel holds it.
     Secrets of command lines and environments are not in it. Every command that reads works on it with `--snapshot FILE`.
     """
     if context.invoked_subcommand is not None:
-        if file is not None or no_ask:
+        if file is not None or no_ask or probe:
             raise click.UsageError("options of `snapshot import` stand behind `import`", context)
         return
     from librespot_guard import collect  # noqa: PLC0415 - `import` and `--help` must not pay for it
 
-    facts = collect.snapshot(ask=not no_ask, progress=_progress if sys.stderr.isatty() else None)
+    facts = collect.snapshot(ask=not no_ask, probe=probe, progress=_progress if sys.stderr.isatty() else None)
     show_gaps(facts)
     count = len(facts.services)
     _write(facts, file, f"{count} service{'' if count == 1 else 's'}, {len(facts.namespaces)} network namespace(s)")

@@ -40,6 +40,12 @@ def ask(address: str, port: int, *, seconds: float = SECONDS) -> Info | None:
     request = (
         f"GET /?action=getInfo HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
     )
+    return parse_answer(exchange(address, port, request, seconds=seconds))
+
+
+def exchange(address: str, port: int, request: str, *, seconds: float = SECONDS) -> bytes:
+    """Send a request and give what comes back, at most `MAX_BYTES` within the time. Raises OSError when nothing accepts a connection there."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     deadline = time.monotonic() + seconds
     received = bytearray()
     with socket.socket(family, socket.SOCK_STREAM) as connection:
@@ -58,7 +64,7 @@ def ask(address: str, port: int, *, seconds: float = SECONDS) -> Info | None:
                 received += data
         except OSError:  # reset, or no answer in time: what came before that may still be whole
             pass
-    return parse_answer(bytes(received))
+    return bytes(received)
 
 
 def _complete(received: bytes | bytearray) -> bool:

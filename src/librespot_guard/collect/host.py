@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from librespot_guard import __version__, catalog
-from librespot_guard.collect import candidates, contained, engines, installed, namespaces, services
+from librespot_guard.collect import boot, candidates, contained, engines, hostnames, installed, namespaces, services
 from librespot_guard.collect.admin import read_admin
 from librespot_guard.collect.candidates import Candidate
 from librespot_guard.collect.links import read_links
@@ -28,17 +28,18 @@ from librespot_guard.snapshot import Gap, Listener, Namespace, Service, Snapshot
 _SUDO = "run it with `sudo`"
 
 
-def snapshot(*, ask: bool = True, progress: Callable[[str], None] | None = None) -> Snapshot:
+def snapshot(*, ask: bool = True, probe: bool = False, progress: Callable[[str], None] | None = None) -> Snapshot:
     """Read everything about this host, from the network namespace of the calling thread.
 
     Args:
         ask: ask the services that were found who they are, by one `getInfo` each over loopback.
+        probe: send each control interface of theirs two `GET /`, one of them under a name that is not its own.
         progress: told, in a few words, what is being read.
 
     Raises:
         MachineError: this host can't be read at all (no /proc, no rtnetlink). Anything less is a `Gap`.
     """
-    return _Reader(progress or (lambda _: None)).read(ask=ask)
+    return _Reader(progress or (lambda _: None)).read(ask=ask, probe=probe)
 
 
 @dataclass(slots=True)
@@ -53,7 +54,7 @@ class _Reader:
     cgroups: dict[int, str] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
 
-    def read(self, *, ask: bool) -> Snapshot:
+    def read(self, *, ask: bool, probe: bool) -> Snapshot:
         try:
             self.home = namespaces.current_id()
             self.net = Path("/proc/thread-self/net/unix").stat().st_ino
@@ -81,10 +82,17 @@ class _Reader:
         self.gaps += gaps
         running = services.unique(contained.attach((s for s, _ in filter(None, built)), boxes, self.processes, known))
         self.gaps += [gap for _, gaps in filter(None, built) for gap in gaps]
+        if probe:
+            self.progress("asking control interfaces under a name that is not theirs")
+            running, gaps = hostnames.ask_all(running, spaces)
+            self.gaps += gaps
         self.progress("what is installed and does not run")
         stopped, gaps = installed.find(known, {s.unit for s in running if s.unit}, self.home)
         self.gaps += gaps
         stopped = services.unique((*stopped, *contained.stopped(boxes, known, self.home)))
+        self.progress("units that start with this host")
+        booted, gaps = boot.read_boot(s.unit for s in (*running, *stopped) if not _of_a_user(s))
+        self.gaps += gaps
         needed = {self.home, *(s.netns for s in running)}
         home = spaces[self.home]
         return Snapshot(
@@ -98,6 +106,8 @@ class _Reader:
             admin=read_admin(home, read_connections(), self.processes, self.owners.pids, os.getpid()),
             privileged=not self.owners.denied,
             stopped=stopped,
+            boot=booted,
+            cgroups={str(number): path for number, path in self.cgroups.items()},
             incomplete=tuple(dict.fromkeys((*self.gaps, *_unseen(running, found)))),
         )
 
@@ -210,6 +220,11 @@ def _doors(wanted: Mapping[str, int], stack: ExitStack) -> dict[str, int]:
         stack.callback(os.close, handle)
         doors[space] = handle
     return doors
+
+
+def _of_a_user(service: Service) -> bool:
+    """Whether a service belongs to the manager of a user, which starts when that user comes."""
+    return "/user@" in (service.cgroup or "")
 
 
 def _hides(options: str) -> bool:

@@ -11,7 +11,7 @@ from librespot_guard.collect.ipset import read_ipsets
 from librespot_guard.collect.legacy import read_legacy
 from librespot_guard.collect.links import read_addresses, read_groups, read_links, read_neighbours
 from librespot_guard.collect.netlink import NETLINK_ROUTE, Netlink
-from librespot_guard.collect.nft import read_listing, read_nft
+from librespot_guard.collect.nft import read_listing, read_nft, read_saves
 from librespot_guard.collect.otherfilters import read_other_filters
 from librespot_guard.collect.owners import read_cgroups, read_owners
 from librespot_guard.collect.routes import read_routes, read_rules
@@ -84,6 +84,7 @@ def read_namespace(
     nft = attempt("packet filter (nf_tables)", read_nft, None)
     printed = read_listing(nft.generation) if nft is not None and nft.data else None
     listing = None if printed is None else FilterText("nft-json", "nft -j list ruleset", printed)
+    saves = read_saves(nft) if nft is not None and nft.data else ()
     gaps += [Gap(g.what + where, g.why, g.hint) for g in (*odd_routes, *blind)]
     return (
         Namespace(
@@ -99,7 +100,7 @@ def read_namespace(
             listeners=listeners,
             nft=nft,
             other_filters=other,
-            texts=(*((ipsets,) if ipsets else ()), *((listing,) if listing else ())),
+            texts=(*((ipsets,) if ipsets else ()), *((listing,) if listing else ()), *saves),
             legacy=legacy,
             ipv6=_has_ipv6(),
         ),

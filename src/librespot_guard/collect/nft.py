@@ -6,8 +6,10 @@ The text of the rules, for people only, comes from `nft` if it is there.
 """
 
 import errno
+import os
 import re
 import shutil
+import socket
 import struct
 import subprocess
 import time
@@ -21,11 +23,12 @@ from librespot_guard.collect.netlink import (
     NetlinkError,
     attributes,
     iterate_attributes,
+    split,
     text,
     text_attribute,
 )
 from librespot_guard.errors import MachineError
-from librespot_guard.snapshot import NftDump, RuleText
+from librespot_guard.snapshot import FilterText, NftDump, RuleText
 
 _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 GETTABLE, GETCHAIN, GETRULE, GETSET, GETSETELEM, GETGEN, GETOBJ, GETFLOWTABLE = (
@@ -35,9 +38,11 @@ _GEN_ID = 1  # NFTA_GEN_ID
 _SET_TABLE, _SET_NAME, _SET_FLAGS = 1, 2, 3  # NFTA_SET_TABLE, NFTA_SET_NAME, NFTA_SET_FLAGS
 _INTERVAL = 4  # NFT_SET_INTERVAL: such a set is no hash table
 _ELEM_LIST_TABLE, _ELEM_LIST_SET, _ELEM_LIST_ELEMENTS = 1, 2, 3  # NFTA_SET_ELEM_LIST_*
+_NEWTABLE, _TABLE_NAME = _SUBSYSTEM, 1  # NFT_MSG_NEWTABLE, NFTA_TABLE_NAME
 _NFGENMSG = struct.Struct("!BBH")
 _NLMSGHDR = 16
 _TEXT_SECONDS = 30
+_IPTABLES = ("filter", "nat", "mangle", "raw", "security")
 _REHASH_SECONDS = 0.02
 
 _TABLE = re.compile(r"^table (\S+) (.+?) \{(?: # handle \d+)?$")
@@ -156,6 +161,36 @@ def read_listing(generation: int) -> str | None:
     except (OSError, subprocess.TimeoutExpired, MachineError):
         return None
     return done.stdout.decode("utf-8", "replace") if done.returncode == 0 and unchanged else None
+
+
+def read_saves(dump: NftDump) -> tuple[FilterText, ...]:
+    """What `iptables-nft-save` and `ip6tables-nft-save` print, where there are tables of iptables; nothing of a tool that is missing.
+
+    They say less than the kernel where a table holds what iptables did not write, and their exit status does not tell.
+    """
+    families = {family for family, name in _tables(dump.data) if name in _IPTABLES}
+    found = []
+    for family, kind in (("ip", "iptables-save"), ("ip6", "ip6tables-save")):
+        program = shutil.which(f"{family}tables-nft-save", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+        if family not in families or program is None:
+            continue
+        try:
+            done = subprocess.run([program], capture_output=True, timeout=_TEXT_SECONDS, check=False)
+            with Netlink(NETLINK_NETFILTER) as link:
+                unchanged = _generation(link) == dump.generation
+        except (OSError, subprocess.TimeoutExpired, MachineError):
+            continue
+        if unchanged and done.stdout:
+            found.append(FilterText(kind, f"{family}tables-nft-save", done.stdout.decode("utf-8", "replace")))
+    return tuple(found)
+
+
+def _tables(data: bytes) -> Iterator[tuple[str, str]]:
+    """The tables of a dump that iptables may have: family ("ip" or "ip6") and name."""
+    for kind, _, _, raw in split(data):
+        family = {int(socket.AF_INET): "ip", int(socket.AF_INET6): "ip6"}.get(raw[_NLMSGHDR])
+        if kind == _NEWTABLE and family:
+            yield family, text(attributes(raw[_NLMSGHDR + _NFGENMSG.size :])[_TABLE_NAME])
 
 
 def read_texts() -> tuple[RuleText, ...]:

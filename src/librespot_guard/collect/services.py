@@ -58,7 +58,7 @@ def _ask(candidate: Candidate, *, here: str, namespaces: Mapping[str, Namespace]
 def _ask_each(listeners: Iterable[Listener], addresses: Sequence[Address]) -> Answers:
     found: Answers = {}
     for listener in listeners:
-        for address in _ways(listener, addresses):
+        for address in reached_at(listener, addresses):
             try:
                 info = getinfo.ask(address, listener.port)
             except TimeoutError:
@@ -71,7 +71,7 @@ def _ask_each(listeners: Iterable[Listener], addresses: Sequence[Address]) -> An
     return found
 
 
-def _ways(listener: Listener, addresses: Sequence[Address]) -> list[str]:
+def reached_at(listener: Listener, addresses: Sequence[Address]) -> list[str]:
     """Addresses of the host itself at which the listener can be asked: over loopback if that is up, else its own."""
     if not wildcard(listener.address):
         return [listener.address]

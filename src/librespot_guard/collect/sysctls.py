@@ -12,6 +12,7 @@ _GLOBAL = (
     "net.ipv4.ip_forward",
     "net.ipv6.bindv6only",
     "net.netfilter.nf_conntrack_tcp_loose",
+    "net.netfilter.nf_conntrack_helper",
     "net.bridge.bridge-nf-call-iptables",
     "net.bridge.bridge-nf-call-ip6tables",
 )

@@ -184,13 +184,16 @@ def user_folders(home: str) -> tuple[str, ...]:
 
 def load(name: str, folders: Sequence[str] = SYSTEM, home: str = "") -> Unit | None:
     """The unit of this name with its drop-ins; None if no folder has it."""
-    if "/" in name or not name.endswith(".service"):
+    if "/" in name or not name.endswith((".service", ".target")):
         return None
     template = re.sub(r"@[^.]*\.", "@.", name)
     names = tuple(dict.fromkeys((template, name)))
     main = next((p for n in reversed(names) for f in folders if os.path.lexists(p := f"{f}/{n}")), None)
     drop_ins = {
-        Path(p).name: p for f in reversed(folders) for n in ("service", *names) for p in _drop_ins(f"{f}/{n}.d")
+        Path(p).name: p
+        for f in reversed(folders)
+        for n in (name.rpartition(".")[2], *names)
+        for p in _drop_ins(f"{f}/{n}.d")
     }
     files = [*([main] if main else []), *(drop_ins[n] for n in sorted(drop_ins))]
     if not files or (main and _masked(main)):

@@ -32,6 +32,7 @@ _HOOKS = {
     "netdev": ("ingress", "egress"),
 }
 _RULE_COMMENT = 0  # NFTNL_UDATA_RULE_COMMENT
+_CT_HELPER = 3  # NFT_OBJECT_CT_HELPER
 
 Key = tuple[str, str]
 # by family, table and chain: the text of each rule by its handle
@@ -85,6 +86,7 @@ class _Draft:
     sets: dict[str, Set] = field(default_factory=dict)
     elements: dict[str, Gathered] = field(default_factory=dict)
     flowtables: list[str] = field(default_factory=list)
+    helpers: list[tuple[str, str]] = field(default_factory=list)
 
 
 def decode(dump: Dump, *, byteorder: str) -> Ruleset:
@@ -138,12 +140,13 @@ class _Reader:
             _NEWSET: self._take_set,
             _NEWSETELEM: self._take_elements,
             _NEWFLOWTABLE: self._take_flowtable,
+            _NEWOBJ: self._take_object,
         }
 
     def take(self, kind: int, number: int, payload: bytes) -> None:
         """Take one message; what is wrong with it is noted."""
-        if kind in (_NEWGEN, _NEWOBJ):
-            return  # named objects are read where a rule refers to them
+        if kind == _NEWGEN:
+            return
         family = _FAMILIES.get(number)
         if kind not in self._takers or family is None:
             self.incomplete.append(
@@ -212,6 +215,11 @@ class _Reader:
     def _take_flowtable(self, family: str, a: Attributes) -> None:
         self._draft(family, a.text(1)).flowtables.append(a.text(2))
 
+    def _take_object(self, family: str, a: Attributes) -> None:
+        # other objects are read where a rule refers to them
+        if a.number(3) == _CT_HELPER:
+            self._draft(family, a.text(1)).helpers.append((a.text(2), a.nested(4).text(1)))
+
     def table(self, key: Key, draft: _Draft, texts: Texts) -> Table:
         """The finished table, with rules in their chains and elements in their sets."""
         family, name = key
@@ -230,7 +238,9 @@ class _Reader:
         sets = tuple(
             self._checked(where, s if found is None else replace(s, elements=found.finished())) for s, found in filled
         )
-        return Table(family, name, tuple(chains), sets, draft.flags, draft.handle, tuple(draft.flowtables))
+        return Table(
+            family, name, tuple(chains), sets, draft.flags, draft.handle, tuple(draft.flowtables), tuple(draft.helpers)
+        )
 
     def _checked(self, where: str, found: Set) -> Set:
         """The set, with every element whose key has the wrong length replaced by one that may match anything."""

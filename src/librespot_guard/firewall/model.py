@@ -323,7 +323,7 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of one family: inet, ip, ip6, netdev, bridge or arp."""
+    """A table of one family: inet, ip, ip6, netdev, bridge or arp. `helpers` are its conntrack helpers: name of the object, and of the helper."""
 
     family: str
     name: str
@@ -332,6 +332,7 @@ class Table:
     flags: int = 0
     handle: int = 0
     flowtables: tuple[str, ...] = ()
+    helpers: tuple[tuple[str, str], ...] = ()
 
     def chain(self, name: str) -> Chain:
         """The chain of this name; KeyError if there is none."""

@@ -55,6 +55,7 @@ class _Draft:
     sets: dict[str, Set] = field(default_factory=dict)
     kinds: dict[str, list[Type]] = field(default_factory=dict)
     flowtables: list[str] = field(default_factory=list)
+    helpers: list[tuple[str, str]] = field(default_factory=list)
 
 
 def parse_nft_json(text: str, *, source: str) -> list[Any]:
@@ -148,6 +149,8 @@ class _Reader:
             raise Unsupported("an element outside of its set")
         elif kind == "flowtable":
             draft.flowtables.append(str(body.get("name")))
+        elif kind == "ct helper":
+            draft.helpers.append((str(body.get("name")), str(body.get("type"))))
         elif kind not in _OBJECTS:
             raise Unsupported(f"`{kind}`")
 
@@ -269,7 +272,14 @@ class _Reader:
                 rules += self._rule(place, family, name, chain.name, number, body)
             chains.append(replace(chain, rules=tuple(rules)))
         return Table(
-            family, name, tuple(chains), tuple(place.sets.values()), draft.flags, draft.handle, tuple(draft.flowtables)
+            family,
+            name,
+            tuple(chains),
+            tuple(place.sets.values()),
+            draft.flags,
+            draft.handle,
+            tuple(draft.flowtables),
+            tuple(draft.helpers),
         )
 
     def _rule(self, place: Place, family: str, table: str, chain: str, number: int, body: dict[str, Any]) -> list[Rule]:

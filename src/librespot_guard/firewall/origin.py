@@ -12,7 +12,7 @@ from librespot_guard.firewall.legacy import SUFFIX as LEGACY
 OWN_TABLE = "librespot_guard"
 
 _FIREWALLD = re.compile(
-    r"(?:filter|nat|mangle|raw)_(?P<hook>[A-Z]+)_(?P<policy>policy_)?(?P<zone>.+?)_(?P<part>allow|deny|log|pre|post)$"
+    r"(?:filter|nat|mangle|raw)_(?:IN|OUT|FWD[IO]?|PRE|POST)_(?P<policy>policy_)?(?P<zone>.+?)(?:_(?P<part>allow|deny|log|pre|post))?$"
 )
 _UFW = re.compile(r"ufw6?-(?P<part>before|after|reject|track|user|skip|not|docker)(?:-|$)")
 _IPTABLES_TABLES = ("filter", "nat", "mangle", "raw", "security")
@@ -23,7 +23,7 @@ _BY_CHAIN = (
     (re.compile(r"KUBE-"), "Kubernetes"),
     (re.compile(r"cali-"), "Calico"),
     (re.compile(r"f2b-"), "fail2ban"),
-    (re.compile(r"MINIUPNPD"), "miniupnpd"),
+    (re.compile(r"MINIUPNPD|(prerouting_|postrouting_)?miniupnpd$"), "miniupnpd"),
     (re.compile(r"ts-(input|forward|postrouting)$"), "Tailscale"),
 )
 _BY_TABLE = {
@@ -181,4 +181,6 @@ def _firewalld(chain: str, text: str) -> Origin:
                 f"port port={parts['port']} protocol={parts['proto']} accept'"
             )
             change = f"`{words.replace('--add-', '--remove-')}`; with `--permanent` too"
-    return Origin("firewalld", f"firewalld's {kind} {name} ({found['part']})", words, change)
+    if found["part"] is None:
+        change = f"`firewall-cmd --permanent {option} --set-target=TARGET`, then `firewall-cmd --reload`"
+    return Origin("firewalld", f"firewalld's {kind} {name} ({found['part'] or 'its target'})", words, change)

@@ -211,8 +211,10 @@ def _through(host: World, world: World, listener: Listener, family: str, address
     return out
 
 
-def to_json(listener: Listener, service: str | None, surface: str | None, reached: Reached) -> dict[str, object]:
-    """One entry of `reach --format json` (design section 5)."""
+def to_json(
+    listener: Listener, service: str | None, surface: str | None, reached: Reached, *, container: str | None = None
+) -> dict[str, object]:
+    """One entry of `reach --format json` (design section 5); `container` is what its engine calls the one that the service is in."""
     question, answer = reached.question, reached.answer
     return {
         "listener": {
@@ -221,6 +223,7 @@ def to_json(listener: Listener, service: str | None, surface: str | None, reache
             "address": listener.address,
             "service": service,
             "surface": surface,
+            **({"container": container} if container else {}),
         },
         "interface": question.iface,
         "family": question.family,

@@ -1,5 +1,6 @@
 """The facts about a host: frozen values and their JSON form."""
 
+from librespot_guard.snapshot.boot_facts import Boot, LoadedLine, UnitFacts, UnitLine
 from librespot_guard.snapshot.codec import dumps, loads
 from librespot_guard.snapshot.facts import (
     Address,
@@ -28,6 +29,7 @@ from librespot_guard.snapshot.speaker import Speaker
 __all__ = [
     "Address",
     "Announcement",
+    "Boot",
     "Connection",
     "Container",
     "FilterText",
@@ -37,6 +39,7 @@ __all__ = [
     "LegacyTable",
     "Link",
     "Listener",
+    "LoadedLine",
     "Namespace",
     "NftDump",
     "OtherFilter",
@@ -51,6 +54,8 @@ __all__ = [
     "ServiceSetting",
     "Snapshot",
     "Speaker",
+    "UnitFacts",
+    "UnitLine",
     "dumps",
     "loads",
 ]

@@ -9,6 +9,7 @@ means "could not be told" (and `incomplete` says why).
 
 from dataclasses import dataclass, field
 
+from librespot_guard.snapshot.boot_facts import Boot
 from librespot_guard.snapshot.filter_facts import FilterText, LegacyTable, NftDump, OtherFilter
 
 SCHEMA = "librespot-guard/snapshot/1"
@@ -185,7 +186,7 @@ class Namespace:
     namespace the reader ran in. `sysctls` maps names such as "net.ipv4.conf.eth0.rp_filter" to text. `announcements` is what
     speakers answered on its interfaces, None if nobody asked; `mdns_unshared`: a socket holds UDP 5353 and lets no other
     program have it too; `ipv6`: the kernel gives IPv6 sockets. Where `nft` is None, `texts` may tell of the packet filter
-    instead (`snapshot import`); beside it, they hold the ipsets, and the listing that it is held against. `legacy` are the tables of legacy iptables.
+    instead (`snapshot import`); beside it, they hold the ipsets, and the listings that it is held against. `legacy` are the tables of legacy iptables.
     """
 
     id: str
@@ -215,7 +216,8 @@ class ServiceListener:
     `surface` is one of design section 4: discovery, connect, api, login, stream, control, metadata, or "unknown".
     `pinned` is whether the port stays the same over a restart; `pinned_by` says which setting fixes it, or why it is not known.
     `known_by` says how the surface was told: "asked" (it answered getInfo), "catalogue", or "declared" (it does not run; its
-    settings say that it would open this).
+    settings say that it would open this). `any_host` is whether it answers a stranger's host name as it answers its own, None
+    if it was not asked (`--probe`).
     """
 
     listener: Listener
@@ -223,6 +225,7 @@ class ServiceListener:
     pinned: bool
     pinned_by: str = ""
     known_by: str = "catalogue"
+    any_host: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,10 +328,20 @@ class Service:
     settings: tuple[ServiceSetting, ...] = ()
     container_details: Container | None = None
 
+    @property
+    def container_name(self) -> str | None:
+        """What its engine calls the container it is in, else the beginning of its id; None outside of containers."""
+        if self.container_details is not None and self.container_details.name:
+            return self.container_details.name
+        return self.container[:12] if self.container else None
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All facts about one host at one moment. `taken` is UTC in ISO 8601; `byteorder` that of the CPU ("little" or "big")."""
+    """All facts about one host at one moment. `taken` is UTC in ISO 8601; `byteorder` that of the CPU ("little" or "big").
+
+    `boot` and `cgroups` (paths of the cgroup v2 tree by id, as text) are None in snapshots that were taken without them.
+    """
 
     taken: str
     tool: str
@@ -341,6 +354,8 @@ class Snapshot:
     privileged: bool = False
     incomplete: tuple[Gap, ...] = ()
     stopped: tuple[Service, ...] = ()
+    boot: Boot | None = None
+    cgroups: dict[str, str] | None = None
 
     @property
     def home(self) -> Namespace:

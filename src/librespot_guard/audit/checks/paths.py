@@ -34,7 +34,7 @@ def _host_network(check: Check, context: Context) -> Iterator[Finding | Unable]:
         if found:
             yield check.finding(
                 service.name,
-                [f"container {service.container} shares the network namespace of the host", *ways(found)],
+                [f"container {service.container_name} shares the network namespace of the host", *ways(found)],
                 verify=reach_command(found),
                 place=socket_name(found[0].listener.listener),
             )

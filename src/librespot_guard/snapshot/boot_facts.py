@@ -1,0 +1,65 @@
+"""What brings a host up: its service manager, the units that load a packet filter, those of the services, and the order between them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class UnitLine:
+    """One assignment of a unit (systemd.syntax(7)): `origin` is its "FILE:LINE"."""
+
+    section: str
+    key: str
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedLine:
+    """A line of a file that a unit loads or runs and that removes rules; `origin` is its "FILE:LINE"."""
+
+    text: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFacts:
+    """A unit with its drop-ins, as far as order, confinement and packet filters go.
+
+    Attributes:
+        name: "raspotify.service", "network.target".
+        lines: what its files assign, in their order; Exec lines only of units that load a packet filter.
+        wanted_by: the units that have it in their `.wants` or `.requires` folder: it is enabled.
+        filters: whether it loads a packet filter.
+        removes: the lines of files that it loads which remove rules.
+    """
+
+    name: str
+    lines: tuple[UnitLine, ...] = ()
+    wanted_by: tuple[str, ...] = ()
+    filters: bool = False
+    removes: tuple[LoadedLine, ...] = ()
+
+    def all(self, *keys: str) -> tuple[UnitLine, ...]:
+        """The lines that hold of settings that add up; an empty value forgets those of its key before it."""
+        found: list[UnitLine] = []
+        for line in self.lines:
+            if line.key in keys:
+                found = [*found, line] if line.value else [f for f in found if f.key != line.key]
+        return tuple(found)
+
+    def names(self, *keys: str) -> frozenset[str]:
+        """The units that such settings name."""
+        return frozenset(name for line in self.all(*keys) for name in line.value.split())
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """The service manager and its units.
+
+    `version` is what the running systemd says of itself ("252 (252.38-1)"), "" where it was not asked or is not there; `features` are
+    its build options ("+SECCOMP", "-BPF_FRAMEWORK").
+    """
+
+    version: str = ""
+    features: tuple[str, ...] = ()
+    units: tuple[UnitFacts, ...] = ()

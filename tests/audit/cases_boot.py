@@ -1,0 +1,46 @@
+"""Hosts with units that remove rules, come up before them, or ask systemd for what it does not do; test_boot.py has real units."""
+
+from dataclasses import replace
+
+from audit.case import Case, clean, has
+from audit.hosts import DROP, filters, home_only, host, librespot, table
+from librespot_guard.snapshot import Boot, LoadedLine, Snapshot, UnitFacts, UnitLine
+
+DEBIAN = ("252 (252.38-1)", ("+SECCOMP", "-BPF_FRAMEWORK"))
+BOTH = filters(home_only(), table((DROP,), family="ip", chain="DOCKER-USER", policy="accept"))
+_FLUSH = (LoadedLine("flush ruleset", "/etc/nftables.conf:3"),)
+
+
+def _lines(**settings: str) -> tuple[UnitLine, ...]:
+    return tuple(
+        UnitLine("Unit" if key in ("After", "Before", "Wants") else "Service", key, value, f"/etc/x:{number}")
+        for number, (key, value) in enumerate(settings.items(), start=1)
+    )
+
+
+def _firewall(
+    order: dict[str, str], *, wanted_by: tuple[str, ...] = ("multi-user.target",), removes: bool = False
+) -> UnitFacts:
+    return UnitFacts("nftables.service", _lines(**order), wanted_by, filters=True, removes=_FLUSH * removes)
+
+
+def _host(*units: UnitFacts, systemd: tuple[str, tuple[str, ...]] = DEBIAN, **settings: str) -> Snapshot:
+    """A host with a librespot.service of these settings, and these units."""
+    own = UnitFacts("librespot.service", _lines(**settings), ("multi-user.target",))
+    return replace(host(librespot()), boot=Boot(*systemd, (own, *units)))
+
+
+_PRE = {"Before": "network-pre.target", "Wants": "network-pre.target"}
+CASES: tuple[Case, ...] = (
+    has("LG305", "flush", "low", "/etc/nftables.conf:3: `flush ruleset`", of=_host(_firewall(_PRE, removes=True)), rules=filters(home_only())),
+    has("LG305", "flush beside Docker", "medium", "table ip filter of Docker", of=_host(_firewall(_PRE, removes=True)), rules=BOTH),
+    clean("LG305", "not enabled", of=_host(_firewall(_PRE, removes=True, wanted_by=())), rules=BOTH),
+    clean("LG305", "no flush", of=_host(_firewall(_PRE)), rules=BOTH),
+    has("LG306", "after the network", "medium", "nftables.service loads rules", "librespot.service is not ordered after", of=_host(_firewall({"After": "network.target"}))),
+    clean("LG306", "before the network", of=_host(_firewall(_PRE))),
+    clean("LG306", "the service waits", of=_host(_firewall({"After": "network.target"}), After="nftables.service")),
+    clean("LG306", "no unit loads rules", of=_host()),
+    has("LG210", "SocketBindDeny", "medium", "built without BPF_FRAMEWORK", of=_host(SocketBindDeny="any")),
+    clean("LG210", "it has it", of=_host(systemd=("257.9", ("+BPF_FRAMEWORK",)), SocketBindDeny="any")),
+    clean("LG210", "no such setting", of=_host(IPAddressDeny="any")),
+)  # fmt: skip
