@@ -37,7 +37,11 @@ class Arrival:
 
 @dataclass(slots=True)
 class Passage:
-    """One run. `stopped` are packets that (perhaps) ended on the way, `martian` sources that routing refuses at the entry."""
+    """One run. `stopped` are packets that (perhaps) ended on the way, `martian` sources that routing refuses at the entry.
+
+    Those that it refuses `everywhere` it refuses for every destination that packets may have by then: it takes a packet from 0.0.0.0 to a
+    broadcast, and none to an address.
+    """
 
     family: str
     proto: str
@@ -47,6 +51,7 @@ class Passage:
     forward: bool
     stopped: Region = field(default_factory=dict)
     martian: IntervalSet = field(default_factory=IntervalSet)
+    everywhere: IntervalSet | None = None
     arrivals: list[Arrival] = field(default_factory=list)
     doubts: dict[str, None] = field(default_factory=dict)
 
@@ -95,6 +100,7 @@ class Passage:
         walker.reasons.update(sources.doubts)
         if not crossed:
             self.martian |= sources.martian
+            self.everywhere = sources.martian if self.everywhere is None else self.everywhere & sources.martian
         # what the first host refuses as a sender is taken out of the answer in the end; a later one may refuse others
         refused = sources.martian - self.martian
         ends = replace(sources, may=sources.may - refused, must=sources.must - refused)

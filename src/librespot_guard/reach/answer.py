@@ -27,7 +27,8 @@ class Answer:
     `martian` are sources that routing refuses, whatever the filters say (the host's own addresses, 127.0.0.0/8, multicast);
     they are in neither set. `shown_may` and `shown_must` are the same sets with those of them that the filters would let
     through: that is what people are shown, "192.168.10.0/24" rather than that network without one address. `forwarded` says
-    where packets end that this host sends on. `passes` are the regions behind it, by destination and port on the wire.
+    where packets end that this host sends on. `passes` are the regions behind it, by destination and port on the wire. `reasons` are
+    those of every way there, also where another way makes the answer exact.
     """
 
     may: IntervalSet
@@ -39,6 +40,7 @@ class Answer:
     forwarded: tuple["Forwarded", ...] = ()
     passes: tuple[tuple[int, int, Universe, Region], ...] = ()
     sure: dict[tuple[int, int], IntervalSet] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -63,12 +65,13 @@ class Answer:
         sure = self.sure.get((dst, port), IntervalSet())
         return replace(
             self,
-            may=may - self.martian,
+            # routing may refuse a sender for another destination only
+            may=may & self.may,
             must=(may & sure) - self.martian,
             shown_may=may,
             shown_must=may & sure,
             passes=tuple(p for p in self.passes if p[:2] == (dst, port)),
-            because=self.because if may - sure else (),
+            because=self.reasons if may - sure else (),
         )
 
     def joined(self, other: "Answer") -> "Answer":
@@ -85,6 +88,7 @@ class Answer:
             shown_must=self.shown_must | other.shown_must,
             passes=(*self.passes, *other.passes),
             sure=self.sure | other.sure,
+            reasons=tuple(dict.fromkeys((*self.reasons, *other.reasons))),
         )
 
     def choices(self, source: int) -> dict[str, int]:

@@ -211,7 +211,9 @@ class Engine:
             entry: reduce(IntervalSet.__and__, (o.sure.get(entry, IntervalSet()) for o in others), sure)
             for entry, sure in answer.sure.items()
         }
-        return Answer(may, must, because, answer.martian, shown_may, shown_must, answer.forwarded, passes, certain)
+        return Answer(
+            may, must, because, answer.martian, shown_may, shown_must, answer.forwarded, passes, certain, answer.reasons
+        )
 
     def _ask(self, dst: int, dport: int, order: dict[tuple[str, int], tuple[int, ...]]) -> Answer:
         """The answer with one order of the chains of equal priority."""
@@ -243,7 +245,10 @@ class Engine:
                         remove(sure, arrival.region)
                 sure = self._uncut(sure, walkers)
                 here, surely = self.universe.sources(delivered), self.universe.sources(sure)
-                may, must = may | (here - run.martian), must | (surely - run.martian)
+                may |= here - (run.martian if run.everywhere is None else run.everywhere)
+                must |= surely - run.martian
+                if run.everywhere not in (None, run.martian):
+                    walkers.reasons["routing refuses some senders for one destination and not for another"] += 1
                 shown_may, shown_must, martian = shown_may | here, shown_must | surely, martian | run.martian
                 certain[entry] = surely
                 passes.append((*entry, self.universe, delivered))
@@ -255,10 +260,13 @@ class Engine:
             must = shown_must = IntervalSet()
             certain.clear()
         reasons = (*doubts, *(reason for reason, _ in walkers.reasons.most_common()))
-        because = tuple(dict.fromkeys(reasons)) if may != must else ()
+        reasons = tuple(dict.fromkeys(reasons))
+        because = reasons if may != must else ()
         # what surely gets through stands before what perhaps does
         passes = [*sure_passes, *passes]
-        return Answer(may, must, because, martian, shown_may, shown_must, tuple(onward), tuple(passes), certain)
+        return Answer(
+            may, must, because, martian, shown_may, shown_must, tuple(onward), tuple(passes), certain, reasons
+        )
 
     def _uncut(self, sure: Region, walkers: "_Walkers") -> Region:
         """What of a region surely gets through, where fragments may hide a part of the header: of those only the first is followed."""

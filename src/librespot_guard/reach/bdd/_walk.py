@@ -32,9 +32,10 @@ class TooManyStepsError(Exception):
 
 @dataclass(slots=True)
 class Outcome:
-    """Where packets are delivered, and the sources that routing refuses whatever the filters say (they are in `delivered`)."""
+    """Where packets are delivered, those of them that routing refuses for their source whatever the filters say, and such sources."""
 
     delivered: Function
+    refused: Function
     martian: IntervalSet
 
 
@@ -50,6 +51,7 @@ class Walk:
         self._none: Function = space.false
         self._accepted: Function = space.false
         self._translated: Function = space.false
+        self._refused: Function = space.false
 
     def deliver(self, dst: int, dport: int) -> Outcome:
         """Where packets end at a port of this host."""
@@ -70,11 +72,12 @@ class Walk:
             wire = packet.wire
             found = routing.local_sources(wire.world, wire.family, wire.iface, dst, mark=None)
             martian |= found.martian
+            self._refused = self._refused | (packet.lost & space.sources(list(found.martian.pairs)))
             perhaps = (
                 packet.lost & space.sources(list(found.may.pairs)) & space.oracle("a rule does what is not analysed")
             )
             delivered = (delivered & ~packet.lost) | perhaps
-        return Outcome(delivered, martian)
+        return Outcome(delivered, self._refused, martian)
 
     def _prerouting(self, region: Function) -> Function:
         early = [(t, c) for t, c in self.hooks["prerouting"] if _priority(c) <= CONNTRACK and not _is_nat(c)]
@@ -174,6 +177,7 @@ class Walk:
             for mark, here in routes.marks(space, packet, part):
                 found = routing.local_sources(wire.world, wire.family, wire.iface, dst, mark=mark)
                 martian |= found.martian
+                self._refused = self._refused | (here & space.sources(list(found.martian.pairs)))
                 out = out | (here & space.sources(list(found.must)))
                 if found.may != found.must:
                     doubtful = here & space.sources(list(found.may - found.must))

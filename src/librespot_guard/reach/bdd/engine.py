@@ -219,15 +219,15 @@ class BddEngine:
             )
             packet = Packet(space, wire, self._free(space), self._unclear)
             outcome = Walk(space, packet, self._hooks, tracks=self._tracks).deliver(dst, dport)
-            refused = space.sources(list(outcome.martian.pairs))
             martian |= outcome.martian
-            for name, found in (("", outcome.delivered & ~refused), ("shown_", outcome.delivered)):
+            delivered = outcome.delivered & ~outcome.refused
+            for name, found in (("", delivered), ("shown_", outcome.delivered)):
                 outer, inner = space.ranges(space.may(found)), space.ranges(space.must(found))
                 bounds[name + "may"] += outer[0]
                 bounds[name + "must"] += inner[1]
                 listed = listed and outer[0] == outer[1] and inner[0] == inner[1]
             because |= dict.fromkeys(space.because(outcome.delivered))
-            passes.append((entry, dport, space, outcome.delivered & ~refused))
+            passes.append((entry, dport, space, delivered))
         if not space.roomy():
             raise DDMemoryError("no room for questions about the answer")
         sets = {name: IntervalSet.of(pairs) for name, pairs in bounds.items()}
