@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from container_stage import ENGINES, stage
 from librespot_guard.errors import MachineError
 from librespot_guard.lab import daemons, mdns
 from librespot_guard.lab._enter import Process
@@ -272,6 +273,24 @@ def test_it_runs_in_another_namespace(python: Daemon) -> None:
             _, found = home.doctor()
     assert "other-namespace" in _causes(found)
     assert _causes(found)["other-namespace"] == "sure"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_it_runs_in_a_bridged_container(tmp_path: Path, engine: str) -> None:
+    """A speaker in a container of a real engine, on its bridge, is not in the network; one on the host's network is.
+
+    That one announces the bridge's address beside its own, which is no more than possible trouble.
+    """
+    found = stage(engine, tmp_path, "doctor --seconds 1.3", hosted=True)["diagnoses"]
+    assert {(one["service"], one["cause"], one["certainty"]) for one in found} == {
+        ("kitchen", "bridged-container", "sure"),
+        ("porch", "wrong-address", "possible"),
+    }
+    cut_off, announced = sorted(found, key=lambda one: str(one["service"]))
+    assert cut_off["evidence"][0].startswith("container ")
+    assert "(veth) end in this host" in cut_off["evidence"][1]
+    assert "on eth0 it announces 1" in announced["evidence"][0]
+    assert "a bridge (as of containers)" in announced["evidence"][0]
 
 
 def test_discovery_is_off_by_configuration(rust: Daemon) -> None:
