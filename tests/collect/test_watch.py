@@ -1,6 +1,9 @@
 """Watching a real daemon that is restarted, asked, and connects to somewhere."""
 
 import json
+import os
+import re
+import select
 import subprocess
 import sys
 import tempfile
@@ -133,6 +136,48 @@ def test_endpoints_are_learned_and_ctrl_c_prints_the_profile(
     assert [(f["proto"], f["address"], f["port"]) for f in service["outbound"]] == [("tcp", "192.168.10.3", 443)]
     assert any("spotify" in purpose for purpose in service["outbound"][0]["purposes"])
     assert "connects to 192.168.10.3 tcp port 443" in err
+
+
+def read_terminal(terminal: int, *, until: bytes, patience: float = 20) -> bytes:
+    """What a terminal shows until something is there, its program has closed its end (EIO), or time is up."""
+    shown = b""
+    deadline = time.monotonic() + patience
+    while re.search(until, shown) is None and select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]:
+        try:
+            shown += os.read(terminal, 4096)
+        except OSError:
+            break
+    return shown
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("how", ["time", "SIGTERM"])
+def test_progress_on_a_terminal_and_the_profile_after_it(how: str) -> None:
+    """A terminal sees one line that is rewritten and taken away again; stdout gets the profile alone, also when the watch is ended."""
+    command = [sys.executable, "-m", "librespot_guard", "scan", "--for", "2s" if how == "time" else "1h"]
+    terminal, other_end = os.openpty()
+    with subprocess.Popen(
+        ["unshare", "-Urn", *command, "--interval", "0.2s"],
+        stdout=subprocess.PIPE,
+        stderr=other_end,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
+    ) as watch:
+        os.close(other_end)
+        shown = read_terminal(terminal, until=rb" s, \d+ service")
+        if how == "SIGTERM":
+            watch.terminate()
+        out = watch.communicate(timeout=30)[0]
+        shown += read_terminal(terminal, until=rb"(?!)")
+    os.close(terminal)
+
+    assert watch.returncode == 0
+    assert out.startswith("port profile of ")
+    assert "watching" not in out
+    text = shown.decode().split("incomplete")[0]
+    assert text.count("\r\x1b[K") >= 2
+    assert text.rstrip("\n").endswith("\r\x1b[K")
+    assert "\n" not in text.rpartition("watching")[2].rstrip("\r\n")
 
 
 SEND = """
