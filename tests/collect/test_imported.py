@@ -77,12 +77,12 @@ def scanned(host: Host) -> list[dict[str, Any]]:
     return found
 
 
-def listens(host: Host, port: int) -> None:
-    """Wait until something listens on a port and on 5353."""
+def listens(host: Host, port: int, *, discovery: bool = True) -> None:
+    """Wait until something listens on a port, and on 5353 or not."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         seen = host.run(["ss", "-Hlntu"], check=True).stdout
-        if f":{port} " in seen and ":5353 " in seen:
+        if f":{port} " in seen and (":5353 " in seen) is discovery:
             return
         time.sleep(0.1)
     pytest.fail(f"nothing listens on {port}: {seen}")
@@ -92,6 +92,16 @@ def script(folder: Path, _: Path) -> tuple[list[str], str]:
     """A script beside a module of its own."""
     (folder / "player.py").write_text(SPEAKER, encoding="utf-8")
     (folder / "main.py").write_text("import os, player as p\np.run(37001)\n", encoding="utf-8")
+    return [str(folder / "main.py")], ""
+
+
+def mute(folder: Path, _: Path) -> tuple[list[str], str]:
+    """A script whose responder has ended: no socket on 5353 is left."""
+    text = SPEAKER.replace(
+        "    threading.Event()",
+        "    import time; time.sleep(1)\n    server._ZeroconfServer__zeroconf.close()\n    threading.Event()",
+    )
+    (folder / "main.py").write_text(text + "run(37001)\n", encoding="utf-8")
     return [str(folder / "main.py")], ""
 
 
@@ -133,7 +143,7 @@ def moved(folder: Path, place: Path) -> tuple[list[str], str]:
 
 @pytest.mark.kernel
 @pytest.mark.family
-@pytest.mark.parametrize("way", [script, module, installed, piped, moved])
+@pytest.mark.parametrize("way", [script, mute, module, installed, piped, moved])
 def test_a_silent_speaker_is_found(
     tmp_path: Path, host: Host, python: Daemon, way: Callable[[Path, Path], tuple[list[str], str]]
 ) -> None:
@@ -158,10 +168,11 @@ def test_a_silent_speaker_is_found(
             assert speaker.popen.stdin is not None
             speaker.popen.stdin.write(SPEAKER + "\nrun(37001)\n")
             speaker.popen.stdin.close()
-        listens(host, 37001)
+        listens(host, 37001, discovery=way is not mute)
         idle = host.popen([sys.executable, "-c", IDLE, "37001"], stdout=subprocess.PIPE)
         stack.callback(idle.stop)
         assert idle.popen.stdout is not None
+        assert speaker.poll() is None
         idle.popen.stdout.readline()
         (found,) = scanned(host)
 

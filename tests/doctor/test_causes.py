@@ -131,6 +131,21 @@ def test_udp_5353_was_held_when_it_started(rust: Daemon) -> None:
     assert f"process {holder.inner_pid}," in found[1]["evidence"][0]
 
 
+def test_udp_5353_is_held_and_it_runs_on() -> None:
+    """Librespot-java outlives that its responder can't start: it listens and answers, nobody announces it, and who holds the port is named."""
+    java = _daemon("librespot-java")
+    with (
+        house() as home,
+        home.running(home.speaker, sys.executable, "-c", HOLDER, says="held") as holder,
+        java.start(home.speaker) as running,
+    ):
+        time.sleep(2.0)  # it tries after it listens
+        _, found = home.doctor()
+        assert running.alive()
+    assert _causes(found) == {"responder-conflict": "sure"}
+    assert f"process {holder.inner_pid}," in found[0]["evidence"][0]
+
+
 def test_two_responders_that_share_are_no_fault(rust: Daemon) -> None:
     """Another program beside it on UDP 5353 that shares the port is not blamed."""
     with (

@@ -61,7 +61,7 @@ def _judge(process: Process, listeners: tuple[Listener, ...], programs: Programs
         return Candidate(process, flavour, certain, listeners, environment_of(process.pid))
     if not served:
         return None
-    library = _library(process, listeners, programs, likely=everywhere and discovery)
+    library = _library(process, listeners, programs, everywhere=everywhere, likely=everywhere and discovery)
     if library is not None:
         return library
     if everywhere and discovery:
@@ -118,12 +118,12 @@ def _packaged(flavour: Flavour, unit: str | None, catalog: Catalog) -> Flavour:
 
 
 def _library(
-    process: Process, listeners: tuple[Listener, ...], programs: Programs, *, likely: bool
+    process: Process, listeners: tuple[Listener, ...], programs: Programs, *, everywhere: bool, likely: bool
 ) -> Candidate | None:
     """A Python process that has the library.
 
-    It is a speaker for sure if it is open to all, speaks mDNS, has loaded what the library loads, and its own text makes one. Of a program
-    whose text can't be had, what it has loaded decides.
+    It is a speaker for sure if it is open to all (`everywhere`), has loaded what the library loads, and its own text makes one. Of a program
+    whose text can't be had, what it has loaded decides, if it speaks mDNS as well (`likely`).
     """
     if not is_python(process):
         return None
@@ -141,8 +141,11 @@ def _library(
             programs.packages[key] = package_folder(process, environment, package)
         folder = programs.packages[key] or _beside(process, loaded, package)
         if folder is not None:
-            places = [*search_path(process, environment), folder] if loaded else []
-            certain = bool(loaded) and makes_a_speaker(process, package, places) is not False
+            certain = False
+            if everywhere and (loaded or loaded_from(process.pid)):
+                made = makes_a_speaker(process, package, [*search_path(process, environment), folder])
+                # one whose responder could not start has no socket on 5353
+                certain = made or (made is None and likely)
             return Candidate(process, library, certain, listeners, environment, package=folder)
     return None
 
