@@ -100,7 +100,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    # a user's Python keeps its bytecode
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": ""}
     scan = [sys.executable, "-m", "librespot_guard", "scan", "--format", "json"]
     failed = False
     with tempfile.TemporaryDirectory() as scratch, Sandbox(hostname="speaker", names={"speaker": "10.0.0.1"}) as box:

@@ -233,3 +233,44 @@ def test_a_real_daemon(host: Host, schema: Schema, name: str) -> None:
     assert asked["services"][0]["name"] == "kuche"
     assert asked["services"][0]["info"]["remote_name"] == "Küche"
     assert silent["services"][0]["info"] is None
+
+
+# something that listens for all, speaks mDNS, and answers getInfo as a family member whose every word plays with the terminal
+HOSTILE = r"""
+import json, socket
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(("", 5353))
+s = socket.create_server(("", 37001))
+evil = "\x1b]0;x\x07\x1b[2J\u202e\r\n" + "A" * 9000
+keys = ("deviceID", "remoteName", "libraryVersion", "version", "activeUser")
+body = json.dumps({**dict.fromkeys(keys, evil), "brandDisplayName": "librespot", "modelDisplayName": "librespot"}, ensure_ascii=False).encode()
+print("ready", flush=True)
+while True:
+    c, _ = s.accept(); c.recv(65536); c.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + body); c.close()
+"""
+
+
+@pytest.mark.kernel
+def test_a_hostile_answer_is_shown_and_not_obeyed(host: Host, schema: Schema) -> None:
+    """What answers as a speaker is listed, with what it says cut to a length and cleaned, for people and for programs."""
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    argv = [sys.executable, "-m", "librespot_guard", "scan"]
+    hostile = host.popen([sys.executable, "-c", HOSTILE], stdout=subprocess.PIPE)
+    try:
+        assert hostile.popen.stdout is not None
+        hostile.popen.stdout.readline()
+        document = json.loads(host.run([*argv, "--format", "json"], env=environment, check=True).stdout)
+        text = host.run(argv, env=environment, check=True)
+    finally:
+        hostile.stop()
+    schema("scan").validate(document)
+    (service,) = document["services"]
+
+    assert service["flavour"] == "librespot"
+    assert len(service["name"]) <= 60
+    for said in (*service["info"].values(), service["version"]):
+        assert len(said) <= 200
+        assert said.isprintable()
+    assert "logged in" in text.stdout
+    for character in ("\x1b", "\x07", "\u202e", "\r"):
+        assert character not in text.stdout + text.stderr
+    assert "A" * 201 not in text.stdout

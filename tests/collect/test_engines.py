@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -17,51 +15,24 @@ from pathlib import Path
 
 import pytest
 
+from container_stage import ENGINES, stage
 from librespot_guard import catalog
 from librespot_guard.collect import contained, engines
 from librespot_guard.collect.processes import Process
-from librespot_guard.lab import daemons
 from librespot_guard.snapshot import Container, Service
 from support import Schema
 
-STAGE = Path(__file__).with_name("engine_stage.sh")
-NEEDS = {"docker": ("dockerd", "containerd", "docker"), "podman": ("podman", "runc")}
 ID = "ab12" * 16
 
 
-def stage(engine: str, folder: Path) -> dict[str, object]:
-    """What `scan --format json` says beside a real engine with two containers; a skip that says why there is none."""
-    if os.geteuid() != 0 or "4294967295" not in Path("/proc/self/uid_map").read_text(encoding="ascii"):
-        pytest.skip("a container engine needs real root, not that of a user namespace")
-    missing = [tool for tool in NEEDS[engine] if shutil.which(tool) is None]
-    if missing:
-        pytest.skip(f"{engine} is not installed ({', '.join(missing)} missing)")
-    daemon = daemons.available("librespot")
-    if daemon is None:
-        pytest.skip("librespot is not installed; `python -m librespot_guard.lab.daemons obtain librespot` gets it")
-    spaces = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    command = [sys.executable, "-m", "librespot_guard", "scan", "--format", "json"]
-    done = subprocess.run(
-        [*spaces, "bash", str(STAGE), engine, str(folder), str(daemon.files[0]), *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={k: v for k, v in os.environ.items() if k not in ("DOCKER_HOST", "CONTAINER_HOST")}
-        | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    log = (folder / "engine.log").read_text(errors="replace") if (folder / "engine.log").exists() else ""
-    assert done.returncode == 0, f"{done.stderr}\n{log[-2000:]}"
-    document: dict[str, object] = json.loads(done.stdout)
-    return document
-
-
-@pytest.mark.parametrize("engine", ["docker", "podman"])
+@pytest.mark.kernel
+@pytest.mark.family
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_real_engine(tmp_path: Path, schema: Schema, engine: str) -> None:
     """A renamed librespot in a bridged container is found with its container, image and published ports; a created one as stopped."""
-    document = stage(engine, tmp_path)
+    document = stage(engine, tmp_path, "scan")
     schema("scan").validate(document)
-    services = {s["name"]: s for s in document["services"]}  # type: ignore[attr-defined]
+    services = {s["name"]: s for s in document["services"]}
     running, waiting = services["kitchen"], services["bath"]
     details, other = running["container_details"], waiting["container_details"]
 

@@ -1,8 +1,12 @@
 """Watching a real daemon that is restarted, asked, and connects to somewhere."""
 
 import json
+import os
+import re
+import select
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +17,9 @@ import click
 import pytest
 
 from librespot_guard.cli._watch import duration
-from librespot_guard.collect import getinfo
-from librespot_guard.lab import daemons
+from librespot_guard.collect import conntrack, getinfo
+from librespot_guard.collect.watched import MAX_KEPT
+from librespot_guard.lab import daemons, mdns
 from librespot_guard.lab.daemons import Daemon
 from librespot_guard.lab.sandbox import Host, Sandbox
 from support import Schema
@@ -42,22 +47,25 @@ def daemon() -> Daemon:
 
 
 @contextmanager
-def watching(host: Host) -> Iterator[Callable[[], tuple[dict[str, Any], str]]]:
+def watching(host: Host, interval: str = "0.3s") -> Iterator[Callable[[], tuple[dict[str, Any], str]]]:
     """A `scan --watch` in a host; what is given interrupts it and returns its document and what it said meanwhile."""
-    command = [sys.executable, "-m", "librespot_guard", "scan", "--watch", "--interval", "0.3s", "--format", "json"]
-    watch = host.popen(command, env={"PYTHONPATH": ":".join(sys.path)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = [sys.executable, "-m", "librespot_guard", "scan", "--watch", "--interval", interval, "--format", "json"]
+    with tempfile.TemporaryFile("w+") as said:  # a pipe that nobody empties would stop it
+        watch = host.popen(command, env={"PYTHONPATH": ":".join(sys.path)}, stdout=subprocess.PIPE, stderr=said)
 
-    def end() -> tuple[dict[str, Any], str]:
-        pid = watch.inner_pid
-        host.run(["kill", "-INT", str(pid)], check=True)
-        out, err = watch.popen.communicate(timeout=30)
-        assert watch.popen.returncode == 0, err
-        return json.loads(out), err
+        def end() -> tuple[dict[str, Any], str]:
+            pid = watch.inner_pid
+            host.run(["kill", "-INT", str(pid)], check=True)
+            out, _ = watch.popen.communicate(timeout=30)
+            said.seek(0)
+            err = said.read()
+            assert watch.popen.returncode == 0, err
+            return json.loads(out), err
 
-    try:
-        yield end
-    finally:
-        watch.stop()
+        try:
+            yield end
+        finally:
+            watch.stop()
 
 
 @pytest.mark.kernel
@@ -128,6 +136,133 @@ def test_endpoints_are_learned_and_ctrl_c_prints_the_profile(
     assert [(f["proto"], f["address"], f["port"]) for f in service["outbound"]] == [("tcp", "192.168.10.3", 443)]
     assert any("spotify" in purpose for purpose in service["outbound"][0]["purposes"])
     assert "connects to 192.168.10.3 tcp port 443" in err
+
+
+def read_terminal(terminal: int, *, until: bytes, patience: float = 20) -> bytes:
+    """What a terminal shows until something is there, its program has closed its end (EIO), or time is up."""
+    shown = b""
+    deadline = time.monotonic() + patience
+    while re.search(until, shown) is None and select.select([terminal], [], [], max(0, deadline - time.monotonic()))[0]:
+        try:
+            shown += os.read(terminal, 4096)
+        except OSError:
+            break
+    return shown
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("how", ["time", "SIGTERM"])
+def test_progress_on_a_terminal_and_the_profile_after_it(how: str) -> None:
+    """A terminal sees one line that is rewritten and taken away again; stdout gets the profile alone, also when the watch is ended."""
+    command = [sys.executable, "-m", "librespot_guard", "scan", "--for", "2s" if how == "time" else "1h"]
+    terminal, other_end = os.openpty()
+    with subprocess.Popen(
+        ["unshare", "-Urn", *command, "--interval", "0.2s"],
+        stdout=subprocess.PIPE,
+        stderr=other_end,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
+    ) as watch:
+        os.close(other_end)
+        shown = read_terminal(terminal, until=rb" s, \d+ service")
+        if how == "SIGTERM":
+            watch.terminate()
+        out = watch.communicate(timeout=30)[0]
+        shown += read_terminal(terminal, until=rb"(?!)")
+    os.close(terminal)
+
+    assert watch.returncode == 0
+    assert out.startswith("port profile of ")
+    assert "watching" not in out
+    text = shown.decode().split("incomplete")[0]
+    assert text.count("\r\x1b[K") >= 2
+    assert text.rstrip("\n").endswith("\r\x1b[K")
+    assert "\n" not in text.rpartition("watching")[2].rstrip("\r\n")
+
+
+SEND = """
+import socket, sys, time
+for n, address in enumerate(sys.argv[2:]):
+    if n % 100 == 0: time.sleep(0.03)  # the other side takes a thousand packets at once, no more
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind((address, 0)); s.sendto(b"x" * 12, (sys.argv[1], 5353)); s.close()
+"""
+
+
+def track(host: Host) -> None:
+    """Rules that make the kernel track connections in a host, as most firewalls do."""
+    rules = "table inet t { chain i { type filter hook input priority 0; ct state established,related accept; ct state new accept; }\n}"
+    host.run(["nft", "-f", "-"], input=rules, check=True)
+
+
+@pytest.mark.kernel
+@pytest.mark.family
+def test_who_speaks_udp_is_told_by_conntrack(hosts: tuple[Host, Host], daemon: Daemon, schema: Schema) -> None:
+    """A phone that asks by multicast and is gone before the next look is a peer, and the group that the daemon answers to an endpoint."""
+    one, other = hosts
+    track(one)
+    other.multicast("eth0")
+    with daemon.start(one, name="hall") as running, watching(one, "3s") as watch:
+        time.sleep(2.5)  # the first look is over
+        assert other.call(partial(mdns.discover, "eth0", timeout=1.0))
+        other.call(partial(getinfo.ask, "192.168.10.2", running.port))
+        time.sleep(3)
+        document, err = watch()
+    schema("watch").validate(document)
+    (service,) = document["services"]
+
+    assert [(c["seen"], c["why"]) for c in document["conntrack"]] == [(True, None)]
+    peers = {(p["proto"], p["address"]): p for p in service["inbound"]}
+    assert set(peers) == {("udp", "192.168.10.3"), ("tcp", "192.168.10.3")}
+    assert peers["udp", "192.168.10.3"]["known_by"] == "conntrack"
+    assert peers["udp", "192.168.10.3"]["connections"] >= 1
+    assert peers["tcp", "192.168.10.3"]["connections"] == 1
+    sent = [(f["proto"], f["address"], f["port"]) for f in service["outbound"]]
+    assert ("udp", "224.0.0.251", 5353) in sent
+    assert {(proto, port) for proto, _, port in sent} == {("udp", 5353)}
+    assert "hall: 192.168.10.3 sends to udp port 5353" in err
+
+
+@pytest.mark.kernel
+@pytest.mark.family
+def test_without_conntrack_that_is_said(hosts: tuple[Host, Host], daemon: Daemon) -> None:
+    """Where no rule makes the kernel track, nobody knows who spoke UDP, and the profile says so, for programs and for people."""
+    one, other = hosts
+    other.multicast("eth0")
+    with daemon.start(one, name="hall"), watching(one) as watch:
+        time.sleep(2.5)
+        assert other.call(partial(mdns.discover, "eth0", timeout=1.0))
+        time.sleep(0.5)
+        document, _ = watch()
+        watched = [sys.executable, "-m", "librespot_guard", "scan", "--for", "1s"]
+        text = one.run(watched, env={"PYTHONPATH": ":".join(sys.path)}, check=True).stdout
+
+    assert [(c["seen"], c["why"]) for c in document["conntrack"]] == [(False, "nothing is tracked there")]
+    assert document["services"][0]["inbound"] == []
+    assert "conntrack: nothing is tracked there (1 network namespace): UDP peers are not in the profile" in text
+
+
+@pytest.mark.kernel
+@pytest.mark.family
+def test_a_crowd_does_not_fill_the_memory(hosts: tuple[Host, Host], daemon: Daemon) -> None:
+    """Of more peers than are kept those stay that were seen last, the others are counted, and nobody's terminal is flooded."""
+    one, other = hosts
+    track(one)
+    crowd = [f"10.9.{n // 250}.{n % 250 + 1}" for n in range(MAX_KEPT + 100)]
+    other.run(["ip", "-batch", "-"], input="".join(f"address add {a}/16 dev eth0\n" for a in crowd), check=True)
+    one.run(["ip", "route", "add", "10.9.0.0/16", "dev", "eth0"], check=True)
+    with daemon.start(one, name="hall"), watching(one) as watch:
+        time.sleep(2.5)
+        other.run([sys.executable, "-c", SEND, "192.168.10.2", *crowd], check=True)
+        tracked = one.call(lambda: conntrack.read({5353})).flows  # a busy machine may lose a packet
+        came = {flow.sent[0] for flow in tracked} & set(crowd)
+        time.sleep(4)
+        document, err = watch()
+    (service,) = document["services"]
+
+    assert len(came) > MAX_KEPT
+    assert len(service["inbound"]) == MAX_KEPT
+    assert service["left_out"] == len(came) - MAX_KEPT
+    assert err.count(" sends to udp port 5353") <= MAX_KEPT
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("0.5h", 1800), ("1d", 86400)])

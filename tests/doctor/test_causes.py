@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from container_stage import ENGINES, stage
 from librespot_guard.errors import MachineError
 from librespot_guard.lab import daemons, mdns
 from librespot_guard.lab._enter import Process
@@ -128,6 +129,21 @@ def test_udp_5353_was_held_when_it_started(rust: Daemon) -> None:
     assert status == 1
     assert _causes(found) == {"not-running": "sure", "responder-conflict": "possible"}
     assert f"process {holder.inner_pid}," in found[1]["evidence"][0]
+
+
+def test_udp_5353_is_held_and_it_runs_on() -> None:
+    """Librespot-java outlives that its responder can't start: it listens and answers, nobody announces it, and who holds the port is named."""
+    java = _daemon("librespot-java")
+    with (
+        house() as home,
+        home.running(home.speaker, sys.executable, "-c", HOLDER, says="held") as holder,
+        java.start(home.speaker) as running,
+    ):
+        time.sleep(2.0)  # it tries after it listens
+        _, found = home.doctor()
+        assert running.alive()
+    assert _causes(found) == {"responder-conflict": "sure"}
+    assert f"process {holder.inner_pid}," in found[0]["evidence"][0]
 
 
 def test_two_responders_that_share_are_no_fault(rust: Daemon) -> None:
@@ -272,6 +288,24 @@ def test_it_runs_in_another_namespace(python: Daemon) -> None:
             _, found = home.doctor()
     assert "other-namespace" in _causes(found)
     assert _causes(found)["other-namespace"] == "sure"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_it_runs_in_a_bridged_container(tmp_path: Path, engine: str) -> None:
+    """A speaker in a container of a real engine, on its bridge, is not in the network; one on the host's network is.
+
+    That one announces the bridge's address beside its own, which is no more than possible trouble.
+    """
+    found = stage(engine, tmp_path, "doctor --seconds 1.3", hosted=True)["diagnoses"]
+    assert {(one["service"], one["cause"], one["certainty"]) for one in found} == {
+        ("kitchen", "bridged-container", "sure"),
+        ("porch", "wrong-address", "possible"),
+    }
+    cut_off, announced = sorted(found, key=lambda one: str(one["service"]))
+    assert cut_off["evidence"][0].startswith("container ")
+    assert "(veth) end in this host" in cut_off["evidence"][1]
+    assert "on eth0 it announces 1" in announced["evidence"][0]
+    assert "a bridge (as of containers)" in announced["evidence"][0]
 
 
 def test_discovery_is_off_by_configuration(rust: Daemon) -> None:

@@ -173,6 +173,17 @@ def test_the_section_depends_on_the_version(version: str, says: str) -> None:
     assert says.replace("\n", "\n+") in edits([found]).diff
 
 
+def test_a_name_that_depends_on_an_unknown_version_is_left_to_the_user() -> None:
+    """Written under the name of another version it would do nothing; what is called the same in all versions is written."""
+    conf = [SettingFile("/etc/snapserver.conf", "ini", data=b"")]
+    service = speaker("snapserver", listener("control", 1705), listener("api", 1780))
+    found = review(service, KNOWN.flavour("snapserver"), "phones", conf)
+
+    assert "`tcp-control.bind_to_address` or `tcp.bind_to_address`" in of(found, "control").problem
+    assert "+[http]\n+bind_to_address = 127.0.0.1" in edits([found]).diff
+    assert "tcp" not in edits([found]).diff
+
+
 def test_what_the_file_says_already_is_not_written_again() -> None:
     """A setting that stands there waits for a restart only."""
     conf = [SettingFile("/etc/raspotify/conf", "env", data=b"LIBRESPOT_ZEROCONF_PORT=37123\n")]

@@ -13,7 +13,8 @@ from typing import Any
 import click
 
 from librespot_guard.cli import common
-from librespot_guard.collect.watch import Span, Watched, Watcher
+from librespot_guard.collect.watch import Watcher
+from librespot_guard.collect.watched import Span, Watched
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHOWN = 20
@@ -93,6 +94,7 @@ def document(watcher: Watcher, began: str, interval: float) -> dict[str, Any]:
         "seconds": round(watcher.seconds, 1),
         "interval": interval,
         "services": [_service(s, watcher) for s in watcher.services.values()],
+        "conntrack": [{"netns": netns, "seen": not why, "why": why or None} for netns, why in watcher.tracking.items()],
         "incomplete": [asdict(gap) for gap in watcher.gaps],
     }
 
@@ -102,7 +104,7 @@ def _service(watched: Watched, watcher: Watcher) -> dict[str, Any]:
         "name": watched.name,
         "flavour": watched.flavour,
         "version": watched.version,
-        "starts": [{"pid": pid, "seen": round(at, 1)} for pid, at in watched.starts.items()],
+        "starts": [{"pid": pid, "seen": round(span.first, 1)} for pid, span in watched.starts.items()],
         "ports": {
             surface: {"seen": list(ports), "changes": len(ports) > 1} for surface, ports in watched.ports().items()
         },
@@ -111,7 +113,7 @@ def _service(watched: Watched, watcher: Watcher) -> dict[str, Any]:
             for (proto, address, port, surface), span in watched.listeners.items()
         ],
         "inbound": [
-            {"proto": proto, "address": address, "connections": span.count, **_times(span)}
+            {"proto": proto, "address": address, "connections": span.count, "known_by": span.by, **_times(span)}
             for (proto, address), span in watched.inbound.items()
         ],
         "outbound": [
@@ -120,11 +122,13 @@ def _service(watched: Watched, watcher: Watcher) -> dict[str, Any]:
                 "address": address,
                 "port": port,
                 "connections": span.count,
+                "known_by": span.by,
                 "purposes": list(watcher.purposes(watched.flavour, proto, port)),
                 **_times(span),
             }
             for (proto, address, port), span in watched.outbound.items()
         ],
+        "left_out": watched.left_out,
     }
 
 
@@ -155,10 +159,30 @@ def lines(watcher: Watcher) -> Iterator[str]:
         for port, surface in udp:
             yield f"    {surface}: udp {port}"
         for (proto, address), span in list(watched.inbound.items())[:_SHOWN]:
-            yield f"    from {address} by {proto}: {span.count} connection{'s' * (span.count != 1)}"
+            yield f"    from {address} by {proto}: {_times_seen(proto, span)}"
         for (proto, address, port), span in list(watched.outbound.items())[:_SHOWN]:
             why = "; ".join(watcher.purposes(watched.flavour, proto, port)) or "the catalogue knows no purpose of it"
-            yield f"    to {address} {proto} {port}: {span.count} connection{'s' * (span.count != 1)}: may be {why}"
+            yield f"    to {address} {proto} {port}: {_times_seen(proto, span)}: may be {why}"
         for what, table in (("from", watched.inbound), ("to", watched.outbound)):
             if len(table) > _SHOWN:
                 yield f"    {what} {len(table) - _SHOWN} more addresses (`--format json` lists all)"
+        if watched.left_out:
+            yield f"    {watched.left_out} entries, those not seen for longest, were let go to make room"
+    yield from _tracking(watcher)
+
+
+def _tracking(watcher: Watcher) -> Iterator[str]:
+    """Whether the kernel's table of flows was there: without it nobody knows who spoke UDP."""
+    if watcher.tracking:
+        yield ""
+    seen = sum(not why for why in watcher.tracking.values())
+    if seen:
+        yield f"conntrack: read in {seen} network namespace{'s' * (seen != 1)}, so that UDP peers are in the profile"
+    for why in dict.fromkeys(filter(None, watcher.tracking.values())):
+        count = sum(w == why for w in watcher.tracking.values())
+        yield f"conntrack: {why} ({count} network namespace{'s' * (count != 1)}): UDP peers are not in the profile"
+
+
+def _times_seen(proto: str, span: Span) -> str:
+    word = "connection" if proto == "tcp" else "flow"
+    return f"{span.count} {word}{'s' * (span.count != 1)}"

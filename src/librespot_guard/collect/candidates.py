@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from librespot_guard.catalog import Catalog, Flavour
-from librespot_guard.collect.processes import Process, environment_of, working_folder
+from librespot_guard.collect.imported import loaded_from, makes_a_speaker
+from librespot_guard.collect.processes import Process, environment_of, inside, working_folder
 from librespot_guard.collect.programs import Programs, Resolver, interpreter, is_java
-from librespot_guard.collect.pythons import imports, is_python, package_folder, script_of
+from librespot_guard.collect.pythons import holds_package, is_python, package_folder, script_of, search_path
 from librespot_guard.collect.surfaces import MDNS, loopback, wildcard
 from librespot_guard.snapshot import Listener
 
@@ -60,7 +61,7 @@ def _judge(process: Process, listeners: tuple[Listener, ...], programs: Programs
         return Candidate(process, flavour, certain, listeners, environment_of(process.pid))
     if not served:
         return None
-    library = _library(process, listeners, programs, likely=everywhere and discovery)
+    library = _library(process, listeners, programs, everywhere=everywhere, likely=everywhere and discovery)
     if library is not None:
         return library
     if everywhere and discovery:
@@ -117,26 +118,42 @@ def _packaged(flavour: Flavour, unit: str | None, catalog: Catalog) -> Flavour:
 
 
 def _library(
-    process: Process, listeners: tuple[Listener, ...], programs: Programs, *, likely: bool
+    process: Process, listeners: tuple[Listener, ...], programs: Programs, *, everywhere: bool, likely: bool
 ) -> Candidate | None:
-    """A Python process that has the library; it is one for sure if it is open to all, speaks mDNS, and its program imports it."""
+    """A Python process that has the library.
+
+    It is a speaker for sure if it is open to all (`everywhere`), has loaded what the library loads, and its own text makes one. Of a program
+    whose text can't be had, what it has loaded decides, if it speaks mDNS as well (`likely`).
+    """
     if not is_python(process):
         return None
     environment = environment_of(process.pid)
     if environment is None:
         return None
     place = _place(process, environment)
+    loaded = loaded_from(process.pid) if likely else ()
     for library in programs.catalog.flavours:
-        if library.python_package is None:
+        package = library.python_package
+        if package is None:
             continue
-        key = (library.python_package, *place)
+        key = (package, *place)
         if key not in programs.packages:  # many programs of one interpreter look in the same folders
-            programs.packages[key] = package_folder(process, environment, library.python_package)
-        folder = programs.packages[key]
+            programs.packages[key] = package_folder(process, environment, package)
+        folder = programs.packages[key] or _beside(process, loaded, package)
         if folder is not None:
-            certain = likely and imports(process, library.python_package)
+            certain = False
+            if everywhere and (loaded or loaded_from(process.pid)):
+                made = makes_a_speaker(process, package, [*search_path(process, environment), folder])
+                # one whose responder could not start has no socket on 5353
+                certain = made or (made is None and likely)
             return Candidate(process, library, certain, listeners, environment, package=folder)
     return None
+
+
+def _beside(process: Process, loaded: Iterable[str], package: str) -> Path | None:
+    """The folder of a package that is where the process has loaded others from: its program may look in more places than can be told."""
+    folders = (inside(process.pid, place) for place in loaded)
+    return next((f for f in folders if f is not None and holds_package(f, package)), None)
 
 
 def _place(process: Process, environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -49,6 +49,8 @@ class _Browse:
 
     heard: dict[tuple[str, str, str], dict[str, Found]] = field(default_factory=dict)
     messages: int = 0
+    broken: int = 0
+    unread: int = 0
     gaps: list[Gap] = field(default_factory=list)
     unshared: bool = False
 
@@ -59,9 +61,33 @@ class _Browse:
             return
         self.messages += 1
         key = (ear.dev, ear.family, str(sender[0]).partition("%")[0])
-        # RFC 6762 section 6: answers come from 5353
-        if sender[1] == PORT and (key in self.heard or len(self.heard) < _MOST_SENDERS):
-            read(message, self.heard.setdefault(key, {}))
+        if sender[1] != PORT:  # RFC 6762 section 6: answers come from 5353
+            return
+        if key not in self.heard and len(self.heard) >= _MOST_SENDERS:
+            self.unread += 1
+        elif not read(message, self.heard.setdefault(key, {})):
+            self.broken += 1
+
+    def told(self) -> tuple[Gap, ...]:
+        """What could not be heard, and what was heard and could not be read."""
+        found = list(self.gaps)
+        if self.broken:
+            found.append(
+                Gap(
+                    f"{self.broken} answer{'s' * (self.broken != 1)} by multicast DNS",
+                    "not understood: broken, or out of bounds",
+                )
+            )
+        if self.unread:
+            found.append(Gap(f"{self.unread} answers by multicast DNS", f"more than {_MOST_SENDERS} hosts answered"))
+        if self.messages >= _MOST_MESSAGES:
+            found.append(
+                Gap(
+                    "speakers of the network",
+                    f"more than {_MOST_MESSAGES} messages came: it was not listened to the end",
+                )
+            )
+        return tuple(found)
 
 
 def browse(
@@ -96,7 +122,7 @@ def browse(
         for one in speakers.values()
     ]
     found.sort(key=lambda a: (a.dev, a.family, a.name, a.sender))
-    return Heard(tuple(found), state.unshared, tuple(state.gaps))
+    return Heard(tuple(found), state.unshared, state.told())
 
 
 def _open(link: Link, family: str, ears: list[_Ear], state: _Browse) -> None:

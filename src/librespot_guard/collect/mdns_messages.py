@@ -50,8 +50,8 @@ def question(service: str = SERVICE, *, unicast: bool = False) -> bytes:
     )
 
 
-def read(message: bytes, found: dict[str, Found], *, service: str = SERVICE) -> None:
-    """Add what a message says of speakers to `found` (by instance name). A message that is no DNS answer adds nothing.
+def read(message: bytes, found: dict[str, Found], *, service: str = SERVICE) -> bool:
+    """Add what a message says of speakers to `found` (by instance name). False for a message that is broken, which adds little or nothing.
 
     What is kept is bounded and printable; nothing that it says is believed.
     """
@@ -69,7 +69,7 @@ def read(message: bytes, found: dict[str, Found], *, service: str = SERVICE) -> 
                 for known in _of(found, record.name):
                     known.txt = _text(record.data)
     except _MalformedError:
-        return
+        return False
     hosts: dict[str, list[str]] = {}
     for record in records:
         if _is_address(record):
@@ -77,6 +77,7 @@ def read(message: bytes, found: dict[str, Found], *, service: str = SERVICE) -> 
     for known in found.values():
         more = hosts.get(known.host.lower(), ()) if known.host else ()
         known.addresses = tuple(dict.fromkeys((*known.addresses, *more)))[:_MOST_ADDRESSES]
+    return True
 
 
 def _of(found: dict[str, Found], instance: str) -> list[Found]:
@@ -109,8 +110,10 @@ def _records(message: bytes) -> Iterator[_Record]:
     if len(message) < 12:
         raise _MalformedError("shorter than a header")
     _, flags, questions, *counts = struct.unpack_from(">HHHHHH", message)
-    if not flags & 0x8000 or questions > _MOST_RECORDS or sum(counts) > _MOST_RECORDS:
-        raise _MalformedError("no answer, or too many records")
+    if not flags & 0x8000:
+        return  # a question
+    if questions > _MOST_RECORDS or sum(counts) > _MOST_RECORDS:
+        raise _MalformedError("too many records")
     offset = 12
     for _ in range(questions):
         _, offset = _name(message, offset)

@@ -110,30 +110,46 @@ class Netlink:
             hint="try again when whatever changes them has calmed down",
         )
 
+    def stream(self, message_type: int, payload: bytes = b"") -> Iterator[bytes]:
+        """The payloads of a dump one by one, none of them kept: for tables that may be large and that change while they are read.
+
+        What came and went meanwhile may be missing. The socket is of no more use if not all of it was taken.
+        """
+        try:
+            self._send(message_type, payload, NLM_F_DUMP)
+            for kind, _, raw in self._messages(message_type, NLM_F_DUMP):
+                if kind != NLMSG_DONE:
+                    yield raw[_HEADER.size :]
+        except OSError as error:
+            raise _failure(error, message_type) from None
+
     def request(self, message_type: int, payload: bytes = b"", *, flags: int = NLM_F_ACK) -> list[Message]:
         """Send one request and return what the kernel answers to it, without the acknowledgement."""
         messages, _ = self._exchange(message_type, payload, flags)
         return [(kind, raw[_HEADER.size :]) for kind, raw in messages]
 
     def _exchange(self, message_type: int, payload: bytes, flags: int) -> tuple[list[Message], bool]:
-        self._sequence += 1
-        length = _HEADER.size + len(payload)
-        try:
-            self._socket.send(_HEADER.pack(length, message_type, flags | NLM_F_REQUEST, self._sequence, 0) + payload)
-            return self._receive(message_type, flags)
-        except TimeoutError:
-            raise MachineError(
-                f"the kernel did not answer netlink message {message_type:#x} within {_SECONDS:.0f} s"
-            ) from None
-        except OSError as error:
-            number = error.errno or errno.EIO
-            raise NetlinkError(f"netlink message {message_type:#x}: {os.strerror(number)}", number) from None
-
-    def _receive(self, message_type: int, flags: int) -> tuple[list[Message], bool]:
-        """Collect messages until the dump is done, the acknowledgement came, or the one answer came."""
-        dumping = flags & NLM_F_DUMP == NLM_F_DUMP
         messages: list[Message] = []
         interrupted = False
+        try:
+            self._send(message_type, payload, flags)
+            for kind, message_flags, raw in self._messages(message_type, flags):
+                interrupted = interrupted or bool(message_flags & NLM_F_DUMP_INTR)
+                if kind != NLMSG_DONE:
+                    messages.append((kind, raw))
+        except OSError as error:
+            raise _failure(error, message_type) from None
+        return messages, interrupted
+
+    def _send(self, message_type: int, payload: bytes, flags: int) -> None:
+        self._sequence += 1
+        length = _HEADER.size + len(payload)
+        self._socket.send(_HEADER.pack(length, message_type, flags | NLM_F_REQUEST, self._sequence, 0) + payload)
+
+    def _messages(self, message_type: int, flags: int) -> Iterator[tuple[int, int, bytes]]:
+        """(type, flags, whole message) until the dump is done (its NLMSG_DONE included), the acknowledgement came, or the one answer came."""
+        dumping = flags & NLM_F_DUMP == NLM_F_DUMP
+        answered = False
         while True:
             data, _, status, _ = self._socket.recvmsg(_BUFFER)
             if status & socket.MSG_TRUNC:
@@ -141,13 +157,22 @@ class Netlink:
             for kind, message_flags, sequence, raw in split(data):
                 if sequence != self._sequence or kind == NLMSG_NOOP:
                     continue  # what is left of an earlier, abandoned exchange
-                interrupted = interrupted or bool(message_flags & NLM_F_DUMP_INTR)
                 if kind in (NLMSG_ERROR, NLMSG_DONE):
                     _check(kind, message_flags, raw, message_type)
-                    return messages, interrupted
-                messages.append((kind, raw))
-            if messages and not dumping and not flags & NLM_F_ACK:
-                return messages, interrupted
+                    if kind == NLMSG_DONE:
+                        yield kind, message_flags, raw
+                    return
+                answered = True
+                yield kind, message_flags, raw
+            if answered and not dumping and not flags & NLM_F_ACK:
+                return
+
+
+def _failure(error: OSError, message_type: int) -> MachineError:
+    if isinstance(error, TimeoutError):
+        return MachineError(f"the kernel did not answer netlink message {message_type:#x} within {_SECONDS:.0f} s")
+    number = error.errno or errno.EIO
+    return NetlinkError(f"netlink message {message_type:#x}: {os.strerror(number)}", number)
 
 
 def _check(kind: int, flags: int, raw: bytes, message_type: int) -> None:

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from librespot_guard.collect.processes import Process, inside
-from librespot_guard.collect.textfile import read
 
 _PYTHON = re.compile(r"(?:python|pypy)(?:\d+(?:\.\d+)*)?(?:-dbg|d|t)?")
-_MAX_SCRIPT = 1 << 20
+MAX_SCRIPT = 1 << 20
 # options of the interpreter that take a value of their own
 _WITH_VALUE = ("-X", "-W", "--check-hash-based-pycs")
 
@@ -25,14 +24,15 @@ def is_python(process: Process) -> bool:
 
 def package_folder(process: Process, environment: Mapping[str, str], package: str) -> Path | None:
     """The folder that holds a package in the environment of a Python process, as seen from here; None if there is none."""
-    for folder in _search_path(process, environment):
-        try:
-            # a module of one's own that is called the same is not the package
-            if (folder / package / "__init__.py").is_file() and (folder / package / "zeroconf.py").is_file():
-                return folder
-        except OSError:
-            continue
-    return None
+    return next((f for f in search_path(process, environment) if holds_package(f, package)), None)
+
+
+def holds_package(folder: Path, package: str) -> bool:
+    """Whether a folder holds a package that can make a speaker: a module of one's own that is called the same is not it."""
+    try:
+        return (folder / package / "__init__.py").is_file() and (folder / package / "zeroconf.py").is_file()
+    except OSError:
+        return False
 
 
 def package_version(folder: Path, package: str) -> str | None:
@@ -47,22 +47,10 @@ def package_version(folder: Path, package: str) -> str | None:
     return None
 
 
-def imports(process: Process, package: str) -> bool:
-    """Whether the program that an interpreter runs, a script or the text of `-c`, imports a package."""
-    place = code_of(process.argv)
-    if place is not None:
-        text = process.argv[place[0]][place[1] :]
-    else:
-        script = script_of(process.argv)
-        path = inside(process.pid, script) if script else None
-        text = (read(str(path), limit=_MAX_SCRIPT).text or "") if path else ""
-    return re.search(rf"(?:^|[;\n])\s*(?:from|import)\s+{re.escape(package)}\b", text) is not None
-
-
-def _search_path(process: Process, environment: Mapping[str, str]) -> Iterator[Path]:
+def search_path(process: Process, environment: Mapping[str, str]) -> Iterator[Path]:
     """Folders in which the interpreter looks for packages, in its order as far as it can be told from outside."""
     script = script_of(process.argv)
-    places = [str(Path(script).parent)] if script else []
+    places = [str(Path(script).parent) if script else "."]
     places += [p for p in environment.get("PYTHONPATH", "").split(":") if p]
     for place in places:
         found = inside(process.pid, place)
@@ -97,6 +85,12 @@ def script_of(argv: tuple[str, ...]) -> str | None:
     """The script that an interpreter runs, or None (`-c`, `-m`, interactive)."""
     kind, index, _ = _program(argv)
     return argv[index] if kind == "script" and argv[index] != "-" else None
+
+
+def module_of(argv: tuple[str, ...]) -> str | None:
+    """The module that an interpreter runs by `-m`, or None."""
+    kind, index, offset = _program(argv)
+    return argv[index][offset:] if kind == "m" else None
 
 
 def code_of(argv: tuple[str, ...]) -> tuple[int, int] | None:
@@ -137,7 +131,7 @@ def port_set_in_code(process: Process, function: str, port: int) -> tuple[bool, 
         where = script
         try:
             with path.open(encoding="utf-8", errors="replace") as file:
-                text = file.read(_MAX_SCRIPT)
+                text = file.read(MAX_SCRIPT)
         except OSError as error:
             return False, f"can't be told: {script} could not be read ({error.strerror})"
     called = [

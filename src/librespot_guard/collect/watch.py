@@ -1,7 +1,8 @@
 """Sockets and flows of the services over time: what they listen on, across restarts, who comes, and where they connect to.
 
 Sockets are looked at again and again (sock_diag). What came and went between two looks is told by the kernel itself: it sends a message for
-each socket that it destroys (include/uapi/linux/sock_diag.h, SKNLGRP_INET_*_DESTROY). Nothing is sent to anybody.
+each socket that it destroys (include/uapi/linux/sock_diag.h, SKNLGRP_INET_*_DESTROY). Sockets do not show with whom UDP is spoken: that is
+taken from the flows that the kernel tracks, where it tracks any. Nothing is sent to anybody.
 """
 
 import contextlib
@@ -10,20 +11,21 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TypeVar
 
 from librespot_guard import catalog
+from librespot_guard.collect import conntrack
+from librespot_guard.collect.flows import Holders, Part
 from librespot_guard.collect.host import snapshot
 from librespot_guard.collect.namespaces import in_namespace
 from librespot_guard.collect.netlink import NETLINK_SOCK_DIAG
 from librespot_guard.collect.sockets import Sock, decode_destroyed, read_all
+from librespot_guard.collect.watched import MAX_KEPT, Span, Watched, keep_newest
 from librespot_guard.errors import MachineError
 from librespot_guard.snapshot import Gap, Service, Snapshot
 
-K = TypeVar("K")
 _GROUPS = (1, 2, 3, 4)  # SKNLGRP_INET_TCP_DESTROY, _UDP_, INET6_TCP_, INET6_UDP_
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1  # linux/socket.h, linux/netlink.h
 _HEADER = 16
@@ -32,37 +34,17 @@ _RESCAN = 10.0
 _OWN = 2.0
 # a process that is new may need so long to become what it will be
 _STARTING = 3.0
-_MAX_PEERS = 2000
+_MAX_SERVICES = _MAX_SPACES = _MAX_GAPS = 200
 
 
-@dataclass(slots=True)
-class Span:
-    """How often and when something was seen; times are seconds since the watch began."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One look into a namespace."""
 
-    first: float
-    last: float
-    count: int = 0
-
-
-@dataclass(slots=True)
-class Watched:
-    """What was seen of one service. Keys: listeners (proto, address, port, surface), peers (proto, address), outbound (proto, address, port)."""
-
-    name: str
-    flavour: str
-    version: str | None
-    starts: dict[int, float] = field(default_factory=dict)
-    listeners: dict[tuple[str, str, int, str], Span] = field(default_factory=dict)
-    inbound: dict[tuple[str, str], Span] = field(default_factory=dict)
-    outbound: dict[tuple[str, str, int], Span] = field(default_factory=dict)
-
-    def ports(self) -> dict[str, tuple[int, ...]]:
-        """The TCP ports seen of each surface."""
-        found: dict[str, set[int]] = {}
-        for proto, _, port, surface in self.listeners:
-            if proto == "tcp":
-                found.setdefault(surface, set()).add(port)
-        return {surface: tuple(sorted(ports)) for surface, ports in found.items()}
+    socks: tuple[Sock, ...]
+    owners: Mapping[int, Service]
+    holders: Holders
+    table: conntrack.Table
 
 
 class Watcher:
@@ -85,7 +67,10 @@ class Watcher:
         self._eager = 0.0
         self._asked = -_OWN
         self._events: dict[str, socket.socket] = {}
+        self._tracked: dict[str, frozenset[int]] = {}
         self.services: dict[str, Watched] = {}
+        # what conntrack said in each namespace: "" if flows were seen, else why none were
+        self.tracking: dict[str, str] = {}
         self.gaps: dict[Gap, None] = {}
         self._known = catalog.load()
 
@@ -99,10 +84,13 @@ class Watcher:
         if self._must_scan():
             self._scan()
         for netns, members in self._by_namespace().items():
-            socks = self._sockets(netns, members)
-            self._note(members, socks, {inode: s for s in members for inode in _inodes(s.pid)})
+            seen = self._read(netns, members)
+            if seen is None:
+                continue
+            self._note(members, seen.socks, seen.owners)
             for sock in self._destroyed(netns):
-                self._note_flow(sock, self._owner_by_port(sock, members), after=True)
+                self._note_socket(sock, self._owner_by_port(sock, members), after=True)
+            self._note_tracked(netns, seen)
 
     def close(self) -> None:
         """Stop listening to the kernel."""
@@ -141,7 +129,8 @@ class Watcher:
         if asked:
             self._asked = self.seconds
         self._facts, self._scanned = facts, self.seconds
-        self.gaps.update(dict.fromkeys(facts.incomplete))
+        for gap in facts.incomplete:
+            self._gap(gap)
         before, self._alive = self._alive, {}
         for service in facts.services:
             name = names.get(service.pid, service.name)
@@ -151,6 +140,15 @@ class Watcher:
             else:
                 self._alive[name] = replace(service, name=name)
                 self._note_start(self._alive[name])
+        self._forget({s.netns for s in facts.services} | {facts.home.id})
+
+    def _forget(self, spaces: set[str]) -> None:
+        """Let go of namespaces in which no service is left: a socket in one keeps it alive."""
+        for netns in self._events.keys() - spaces:
+            self._events.pop(netns).close()
+            self._tracked.pop(netns, None)
+        keep_newest(self.tracking, _MAX_SPACES, spaces)
+        keep_newest(self.services, _MAX_SERVICES, self._alive)
 
     def _note_start(self, service: Service) -> None:
         watched = self.services.get(service.name)
@@ -159,7 +157,7 @@ class Watcher:
             self._tell(f"{service.name}: {service.flavour} runs as pid {service.pid}")
         elif service.pid not in watched.starts:
             self._tell(f"{service.name}: started again as pid {service.pid}")
-        watched.starts.setdefault(service.pid, self.seconds)
+        watched.seen(watched.starts, service.pid, self.seconds)
 
     def _by_namespace(self) -> dict[str, list[Service]]:
         found: dict[str, list[Service]] = {}
@@ -167,20 +165,34 @@ class Watcher:
             found.setdefault(service.netns, []).append(service)
         return found
 
-    def _sockets(self, netns: str, members: list[Service]) -> tuple[Sock, ...]:
-        """All sockets of a namespace; from the first look on, those that the kernel destroys in it are heard of too."""
+    def _read(self, netns: str, members: list[Service]) -> _Seen | None:
+        """All sockets and flows of a namespace; from the first look on, those that the kernel destroys in it are heard of too."""
+        facts = self._facts
 
-        def work() -> tuple[Sock, ...]:
+        def work() -> _Seen:
             if netns not in self._events:
                 self._events[netns] = _listen()
-            return read_all()
+            socks = read_all()
+            owners = {inode: s for s in members for inode in _inodes(s.pid)}
+            holders = Holders.of(members, socks, owners, self._addresses(netns))
+            return _Seen(socks, owners, holders, conntrack.read(holders.ports))
 
         try:
-            return work() if self._facts and netns == self._facts.home.id else in_namespace(members[0].pid, work)
+            return work() if facts and netns == facts.home.id else in_namespace(members[0].pid, work)
         except (MachineError, OSError) as error:
             if _runs(members[0]):
-                self.gaps[Gap(f"the sockets of {members[0].name}", str(error))] = None
-            return ()
+                self._gap(Gap(f"the sockets of {members[0].name}", str(error)))
+            return None
+
+    def _addresses(self, netns: str) -> list[str]:
+        return [a.address for a in self._facts.namespace(netns).addresses] if self._facts else []
+
+    def _local(self, part: Part) -> bool:
+        return ip_address(part.peer).is_loopback or part.peer in self._addresses(part.service.netns)
+
+    def _gap(self, gap: Gap) -> None:
+        if len(self.gaps) < _MAX_GAPS:
+            self.gaps[gap] = None
 
     def _note(self, members: Iterable[Service], socks: tuple[Sock, ...], owners: Mapping[int, Service]) -> None:
         for sock in socks:
@@ -192,7 +204,7 @@ class Watcher:
             if sock.waits:
                 self._note_listener(sock, service)
             else:
-                self._note_flow(sock, service)
+                self._note_socket(sock, service)
 
     def _note_listener(self, sock: Sock, service: Service) -> None:
         watched = self.services[service.name]
@@ -208,35 +220,70 @@ class Watcher:
             self._scanned = -_RESCAN
             return
         key = (sock.proto, sock.local, sock.local_port, surface)
-        if key not in watched.listeners:
+        span, new = watched.seen(watched.listeners, key, self.seconds)
+        span.count += 1
+        if new:
             self._tell(f"{service.name}: listens on {sock.proto} {sock.local} port {sock.local_port} ({surface})")
-        _seen(watched.listeners, key, self.seconds)
 
-    def _note_flow(self, sock: Sock, service: Service | None, *, after: bool = False) -> None:
+    def _note_socket(self, sock: Sock, service: Service | None, *, after: bool = False) -> None:
+        """A connection counts when it ends (`after`), or as one that is there."""
         if service is None or not sock.peer_port or ip_address(sock.peer).is_unspecified:
             return
-        watched = self.services[service.name]
         peer = str(getattr(ip_address(sock.peer), "ipv4_mapped", None) or sock.peer)
         ports = {o.listener.port for o in service.listeners if o.listener.proto == sock.proto}
-        if sock.local_port in ports:
-            if ip_address(peer).is_loopback and self.seconds - self._asked < _OWN:
-                return
-            if (sock.proto, peer) not in watched.inbound and len(watched.inbound) < _MAX_PEERS:
-                self._tell(f"{service.name}: {peer} is connected to {sock.proto} port {sock.local_port}")
-            self._count(watched.inbound, (sock.proto, peer), after=after)
-        else:
-            key = (sock.proto, peer, sock.peer_port)
-            if key not in watched.outbound and len(watched.outbound) < _MAX_PEERS:
-                self._tell(f"{service.name}: connects to {peer} {sock.proto} port {sock.peer_port}")
-            self._count(watched.outbound, key, after=after)
+        inbound = sock.local_port in ports
+        part = Part(service, inbound, peer, sock.local_port if inbound else sock.peer_port)
+        span, new = self._note_part(part, sock.proto)
+        if span is not None:
+            span.count += 1 if new or (after and span.by == "sockets") else 0
+            span.by = "sockets"
 
-    def _count(self, table: dict[K, Span], key: K, *, after: bool) -> None:
-        """A connection counts when it ends, or as one that is there."""
-        if key in table or len(table) < _MAX_PEERS:
-            new = key not in table
-            span = table.setdefault(key, Span(self.seconds, self.seconds))
-            span.last = self.seconds
-            span.count += 1 if after or new else 0
+    def _note_tracked(self, netns: str, seen: _Seen) -> None:
+        """What conntrack shows and the sockets did not; a flow counts once, by its id.
+
+        What had ended before the first look is of no interest: the kernel remembers it for minutes.
+        """
+        table, before = seen.table, self._tracked.get(netns)
+        self.tracking[netns] = table.why or (
+            "" if table.entries or self.tracking.get(netns) == "" else "nothing is tracked there"
+        )
+        if not table.whole:
+            self._gap(Gap("the flows that the kernel tracks", f"there are too many: {table.entries} were read"))
+        self._tracked[netns] = frozenset(f.id for f in table.flows)
+        for flow in table.flows:
+            new_flow = flow.id not in (before or ())
+            if new_flow and before is None and flow.ended:
+                continue
+            for part in seen.holders.parts(flow):
+                if not new_flow and self._span(part, flow.proto) is None:
+                    continue  # it was ignored when it was new
+                span, _ = self._note_part(part, flow.proto, by="conntrack")
+                if span is not None and span.by == "conntrack" and new_flow:
+                    span.count += 1
+
+    def _span(self, part: Part, proto: str) -> Span | None:
+        watched = self.services[part.service.name]
+        if part.inbound:
+            return watched.inbound.get((proto, part.peer))
+        return watched.outbound.get((proto, part.peer, part.port))
+
+    def _note_part(self, part: Part, proto: str, by: str = "sockets") -> tuple[Span | None, bool]:
+        """The span of a peer or an endpoint, and whether it is new; None if it was our own question."""
+        watched, name = self.services[part.service.name], part.service.name
+        spoken = "sends to" if proto == "udp" else "is connected to"
+        if part.inbound:
+            if self.seconds - self._asked < _OWN and self._local(part):
+                return None, False
+            full = len(watched.inbound) >= MAX_KEPT
+            span, new = watched.seen(watched.inbound, (proto, part.peer), self.seconds, by)
+            line = f"{name}: {part.peer} {spoken} {proto} port {part.port}"
+        else:
+            full = len(watched.outbound) >= MAX_KEPT
+            span, new = watched.seen(watched.outbound, (proto, part.peer, part.port), self.seconds, by)
+            line = f"{name}: {'sends' if proto == 'udp' else 'connects'} to {part.peer} {proto} port {part.port}"
+        if new and not full:
+            self._tell(line)
+        return span, new
 
     def _owner_by_port(self, sock: Sock, members: Iterable[Service]) -> Service | None:
         """Whose a socket is that has no process (any more): it talks through the port of a listener."""
@@ -263,12 +310,6 @@ class Watcher:
                 if sock is not None:
                     yield sock
                 place += (length + 3) & ~3
-
-
-def _seen(table: dict[tuple[str, str, int, str], Span], key: tuple[str, str, int, str], now: float) -> None:
-    span = table.setdefault(key, Span(now, now))
-    span.last = now
-    span.count += 1
 
 
 def _listen() -> socket.socket:

@@ -28,7 +28,9 @@ def look(subject: Subject) -> Iterable[Diagnosis]:
 
 def _silent(subject: Subject) -> Iterable[Diagnosis]:
     """Nobody announces it: because its responder could not start, or because there is none."""
-    if all(not subject.discovery(way).may for way in subject.ways()):
+    # where nobody has joined the group no question gets in whatever the rules say, because of this very fault
+    joined = [way for way in subject.ways() if subject.joined(way)]
+    if joined and all(not subject.discovery(way).may for way in joined):
         return  # the questions do not get in: that is said elsewhere
     holders = _holders(subject)
     if subject.space.mdns_unshared and not subject.listeners("discovery"):

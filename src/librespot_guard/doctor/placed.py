@@ -4,9 +4,8 @@ from collections.abc import Iterable
 
 from librespot_guard import catalog
 from librespot_guard.doctor.model import Diagnosis
-from librespot_guard.doctor.subject import Subject
+from librespot_guard.doctor.subject import Subject, bridges_to_the_network
 from librespot_guard.reach.questions import MDNS
-from librespot_guard.snapshot import Namespace
 
 
 def look(subject: Subject) -> Iterable[Diagnosis]:
@@ -35,7 +34,7 @@ def _elsewhere(subject: Subject) -> Iterable[Diagnosis]:
     links = [link for link in space.links if link.up and not link.loopback]
     if any(link.kind != "veth" for link in links):
         return  # macvlan, ipvlan or a real card of its own: it is in the network itself
-    bridged = _bridges_to_the_network(subject.facts.home)
+    bridged = bridges_to_the_network(subject.facts.home)
     certainty = "possible" if bridged and links else "sure"
     where = f"network namespace {space.name or space.id}"
     reached = f"its interface{'s' * (len(links) != 1)} {', '.join(f'{k.name} (veth)' for k in links)} end in this host" if links else (
@@ -58,11 +57,6 @@ def _elsewhere(subject: Subject) -> Iterable[Diagnosis]:
             (where, reached),
             ("start it in the host's own network namespace", f"or {pinned}"),
         )
-
-
-def _bridges_to_the_network(home: Namespace) -> list[str]:
-    """Bridges of the host that hold something else than the ends of cables into namespaces."""
-    return sorted({k.master for k in home.links if k.master and k.kind not in ("veth", "tun", "bridge")})
 
 
 def _no_listener(subject: Subject) -> Iterable[Diagnosis]:

@@ -134,11 +134,14 @@ class Subject:
 
 
 def ways(space: Namespace) -> list[Way]:
-    """The interfaces of a namespace that are up and have an address that is not link-local only, by family."""
+    """The interfaces of a namespace that are up and have an address that is not link-local only, by family.
+
+    A bridge of containers or guests is none of them, unless there is nothing else: nobody chooses a speaker from there.
+    """
     out = []
-    for link in space.links:
-        if not link.up or link.loopback or link.master is not None:
-            continue
+    links = [link for link in space.links if link.up and not link.loopback and link.master is None]
+    outward = bridges_to_the_network(space)
+    for link in [k for k in links if k.kind != "bridge" or k.name in outward] or links:
         for family in ("ipv4", "ipv6"):
             nets = [
                 ip_interface(f"{a.address}/{a.prefixlen}").network
@@ -151,6 +154,11 @@ def ways(space: Namespace) -> list[Way]:
                 )
                 out.append(Way(link.name, family, IntervalSet.networks(nets) - own))
     return out
+
+
+def bridges_to_the_network(space: Namespace) -> list[str]:
+    """Bridges that hold something else than the ends of cables into namespaces and guests."""
+    return sorted({k.master for k in space.links if k.master and k.kind not in ("veth", "tun", "bridge")})
 
 
 def named_ports(view: World) -> list[int]:

@@ -200,6 +200,10 @@ def _with_place(
 ) -> Proposal:
     if winner := wins(service, flavour, setting):
         return _problem(proposal, f"`{winner}` on its command line wins over every file: change it there")
+    names = {s.key: None for s in flavour.settings if s.name == setting.name and s.key}
+    if len(names) > 1 and not service.version:
+        either = " or ".join(f"`{name}`" for name in names)
+        return _problem(proposal, f"its version is not known, and by that the setting is called {either}")
     try:
         place = place_of(service, flavour, setting, value, files)
     except Refused as error:

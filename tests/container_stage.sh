@@ -1,6 +1,7 @@
 #!/bin/bash
 # A real container engine in namespaces of its own (the caller made them: mount, pid, net), with one container that runs librespot and
-# one that would. Usage: engine_stage.sh ENGINE FOLDER LIBRESPOT COMMAND…; prints what COMMAND prints.
+# one that would, and with HOSTED set one on the host's network. The host is 192.168.10.2 on a cable to a phone.
+# Usage: container_stage.sh ENGINE FOLDER LIBRESPOT COMMAND…; prints what COMMAND prints.
 set -eu
 engine=$1 folder=$2 librespot=$3
 shift 3
@@ -8,6 +9,12 @@ mount --make-rprivate /
 mount -t tmpfs none /run
 mkdir -p /run/podman
 ip link set lo up
+ip netns add phone
+ip link add eth0 type veth peer name eth0 netns phone
+ip address add 192.168.10.2/24 dev eth0
+ip link set eth0 up
+ip route add 224.0.0.0/4 dev eth0
+ip -n phone link set eth0 up
 image=$folder/image
 mkdir -p "$image/usr/bin" "$image/bin" "$image/tmp" "$image/etc" "$image/cache"
 cp "$librespot" "$image/usr/bin/music"
@@ -40,7 +47,12 @@ tar -C "$image" -c . | call import - guard-box:1 > /dev/null
 call run -d --name kitchen "${more[@]}" -p 8080:37001 -p 127.0.0.1:9999:5353/udp --restart on-failure guard-box:1 \
   /usr/bin/music -n Kitchen -B pipe -d /dev/null -z 37001 --proxy http://me:SESAME@127.0.0.1:1 --disable-audio-cache > /dev/null
 call create --name bath --network host -e LIBRESPOT_ZEROCONF_PORT=5000 guard-box:1 /usr/bin/librespot --name Bath --password SESAME > /dev/null
+if [ -n "${HOSTED:-}" ]; then
+  call run -d --name porch "${more[@]}" --network host guard-box:1 /usr/bin/music -n Porch -B pipe -d /dev/null -z 37002 --disable-audio-cache > /dev/null
+fi
 sleep 2
 call logs kitchen > "$folder/kitchen.log" 2>&1 || true
-"$@"
-call rm -f kitchen bath > /dev/null
+status=0
+"$@" || status=$?
+call rm -f kitchen bath ${HOSTED:+porch} > /dev/null
+exit $status
