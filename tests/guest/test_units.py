@@ -36,26 +36,29 @@ def test_scan_says_which_setting_wins_and_where_it_stands(speaker: Speaker) -> N
 
 
 def test_with_restart_the_port_is_fixed_and_guarded_and_rollback_brings_file_and_service_back(speaker: Speaker) -> None:
-    """Confirmed, the restarted service listens on the port that the rules guard; rolled back, file and service are as before."""
-    port, pid = speaker.service(), speaker.pid()
+    """The file is the one that a drop-in names; the restarted service listens on the guarded port; rolled back, both are as before."""
+    speaker.guest.write(OWN, SETTINGS)
+    port = speaker.service(drop_ins={"own.conf": f"[Service]\nEnvironmentFile=\nEnvironmentFile={OWN}\n"})
+    pid = speaker.pid()
     speaker.guest.write(speaker.policy, POLICY.replace("    allow:", "    use: phones\n    allow:"))
 
     speaker.apply("--restart")
-    assert speaker.guest.read(CONF) == SETTINGS
+    assert speaker.guest.read(OWN) == SETTINGS
     assert speaker.pid() == pid
     speaker.guest.guard("confirm")
 
-    assert speaker.guest.read(CONF) == SETTINGS.replace(
+    assert speaker.guest.read(OWN) == SETTINGS.replace(
         "#LIBRESPOT_ZEROCONF_PORT=\n", f"#LIBRESPOT_ZEROCONF_PORT=\nLIBRESPOT_ZEROCONF_PORT={port}\n"
     )
+    assert speaker.guest.read(CONF) == SETTINGS
     assert speaker.port() == port
-    assert speaker.pid() not in (0, pid)
+    guarded = speaker.pid()
+    assert guarded not in (0, pid)
     assert speaker.reaches(ALLOWED, port)
     assert not speaker.reaches(DENIED, port)
-    guarded, pid = speaker.pid(), speaker.pid()
 
     speaker.guest.guard("rollback")
-    assert speaker.guest.read(CONF) == SETTINGS
+    assert speaker.guest.read(OWN) == SETTINGS
     assert speaker.rules() == ""
     again = speaker.port()
     assert speaker.pid() not in (0, pid, guarded)
@@ -75,20 +78,4 @@ def test_without_restart_the_service_runs_on_and_the_restart_is_said_to_be_due(s
     assert f"LIBRESPOT_ZEROCONF_PORT={port}" in speaker.guest.read(CONF).splitlines()
     speaker.guest.shell(f"systemctl restart {UNIT}")
     assert speaker.port() == port
-    assert not speaker.reaches(DENIED, port)
-
-
-def test_the_file_that_the_unit_reads_is_the_one_that_is_edited(speaker: Speaker) -> None:
-    """A drop-in names another environment file than the package does: that one gets the port, and it holds after the restart."""
-    own = SETTINGS.replace("Kitchen", "Hall")
-    speaker.guest.write(OWN, own)
-    port = speaker.service(drop_ins={"own.conf": f"[Service]\nEnvironmentFile=\nEnvironmentFile={OWN}\n"})
-    speaker.guest.write(speaker.policy, POLICY.replace("    allow:", "    use: phones\n    allow:"))
-
-    speaker.apply("--restart")
-    speaker.guest.guard("confirm")
-
-    assert speaker.port() == port
-    assert f"LIBRESPOT_ZEROCONF_PORT={port}" in speaker.guest.read(OWN).splitlines()
-    assert speaker.guest.read(CONF) == SETTINGS
     assert not speaker.reaches(DENIED, port)
