@@ -1,6 +1,6 @@
 """Fixtures of every room, and the last lines of a run: what was not tested, and why.
 
-A test marked `kernel` or `family` that can't run here is skipped with a reason on a developer's machine. Where everything is
+A test marked `kernel`, `family` or `guest` that can't run here is skipped with a reason on a developer's machine. Where everything is
 demanded (CI=true or LIBRESPOT_GUARD_DEMAND_ALL=1) the same skip is a failure: a green run then means that all of it ran.
 """
 
@@ -23,7 +23,7 @@ from support import SOURCE, Guard, Schema, Validator, everything_is_demanded, mi
 settings.register_profile("busy", suppress_health_check=[HealthCheck.too_slow], deadline=None)
 settings.load_profile("busy")
 
-NEEDS_THE_MACHINE = ("kernel", "family")
+NEEDS_THE_MACHINE = ("kernel", "family", "guest")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -79,6 +79,11 @@ def schema() -> Schema:
         return Draft202012Validator(content, format_checker=Draft202012Validator.FORMAT_CHECKER)
 
     return find
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests in the guest first: they share one boot, and so stay with one worker, which has the most of the time left."""
+    items.sort(key=lambda item: item.get_closest_marker("guest") is None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -88,6 +88,7 @@ def test_confirm_in_time_keeps_the_rules_now_and_at_boot(on: Stage) -> None:
     assert set(files) == {
         "etc/librespot-guard/rules.nft",
         "etc/systemd/system/librespot-guard.service",
+        "etc/systemd/system/nftables.service.d/50-librespot-guard.conf",
         "etc/systemd/system/sysinit.target.wants/librespot-guard.service",
     }
     assert files["etc/systemd/system/sysinit.target.wants/librespot-guard.service"] == "../librespot-guard.service"

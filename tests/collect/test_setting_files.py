@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from librespot_guard import catalog
-from librespot_guard.collect.setting_files import setting_files
+from librespot_guard.collect.setting_files import _environment_files, setting_files
+from librespot_guard.collect.units import Line, Unit
 from librespot_guard.snapshot import Service
 
 KNOWN = catalog.load()
@@ -51,6 +52,18 @@ def test_etc_of_a_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     found = setting_files(service("raspotify"), KNOWN.flavour("raspotify"))
 
     assert [(f.path, f.data) for f in found] == [("/etc/raspotify/conf", b"A=1\n")]
+
+
+def test_the_environment_files_of_a_unit(tmp_path: Path) -> None:
+    """Those that a later line took away are not read; of two the later one is named first; a pattern is not edited."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.write_bytes(b"A=1\n")
+    values = ("/etc/raspotify/conf", "", f"-{one}", str(two), f"{tmp_path}/*.env")
+    lines = tuple(Line("Service", "EnvironmentFile", value, f"/x:{i}") for i, value in enumerate(values))
+    found = _environment_files(Unit("raspotify.service", (), lines))
+
+    assert [(f.path, f.data) for f in found] == [(f"{tmp_path}/*.env", None), (str(two), None), (str(one), b"A=1\n")]
+    assert [bool(f.problem) for f in found] == [True, False, False]
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "large", "linked"])

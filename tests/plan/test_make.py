@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 
 from librespot_guard.plan import Plan, make
 from librespot_guard.plan.advice import lost_ports
-from librespot_guard.plan.change import RULES, UNIT, UNIT_TEXT, WANTS, change
+from librespot_guard.plan.change import DROP_IN, RULES, UNIT, UNIT_TEXT, WANTS, change
 from librespot_guard.plan.make import difference
 from librespot_guard.policy import Entry, Match, Policy, Source
 from librespot_guard.policy.model import Where
@@ -120,7 +120,7 @@ def test_the_steps_arm_before_they_write() -> None:
     assert [type(s) for s in made.change.arm] == [LoadNft]
     assert "timeout @TIMEOUT@s" in made.change.arm[0].text  # type: ignore[union-attr]
     assert made.change.confirm[0].text.startswith("delete element inet librespot_guard gate")  # type: ignore[union-attr]
-    assert [s.path for s in made.change.boot if isinstance(s, WriteFile | LinkFile)] == [UNIT, WANTS, RULES]
+    assert [s.path for s in made.change.boot if isinstance(s, WriteFile | LinkFile)] == [UNIT, WANTS, DROP_IN, RULES]
     first_removed = made.change.revert_boot[0]
     assert isinstance(first_removed, WriteFile)
     assert (first_removed.path, first_removed.content) == (RULES, None)
@@ -135,8 +135,7 @@ def test_the_rules_file_of_the_policy_before_comes_back() -> None:
     back = change(new, old)
 
     assert back.before == old.id
-    rules = back.revert_boot[-1]
-    assert isinstance(rules, WriteFile)
+    rules = [step for step in back.revert_boot if isinstance(step, WriteFile)][-1]
     assert rules.content is not None
     assert f"policy {old.id}" in rules.content
     assert all(getattr(s, "content", "") is not None and getattr(s, "target", "") is not None for s in back.revert_boot)

@@ -38,10 +38,13 @@ def perform(steps: "Iterable[dict[str, Any]]", *, seconds: int = 0) -> None:
         if step["step"] == "load-nft":
             nft.load(gate.timed(step["text"], seconds))
             continue
-        if step["step"] == "restart-unit":
-            from librespot_guard.apply import units  # noqa: PLC0415 - seldom asked for
+        if step["step"] in ("restart-unit", "reload-units"):
+            from librespot_guard.apply import units  # noqa: PLC0415 - the way back of a pending change needs none
 
-            units.restart(step["unit"])
+            if step["step"] == "restart-unit":
+                units.restart(step["unit"])
+            elif os.path.isdir("/run/systemd/system") and etc(SYSTEMD) == SYSTEMD:  # noqa: PTH112 - see above
+                units.reload()
             continue
         if step["path"].startswith(SYSTEMD) and not systemd():
             continue

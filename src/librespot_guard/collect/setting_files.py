@@ -6,22 +6,31 @@ import stat
 from pathlib import Path
 
 from librespot_guard.catalog import ConfigFile, Flavour
+from librespot_guard.collect import units
 from librespot_guard.collect.redact import values_of
+from librespot_guard.collect.units import Unit
 from librespot_guard.snapshot import Service
 from librespot_guard.snapshot.setting_file import SettingFile
 
 MAX_SIZE = 1 << 20
 _OVERFLOW = 65534
+_PATTERN = "it is a pattern of names: which of its files holds can't be told; edit it by hand"
 
 
 def setting_files(service: Service, flavour: Flavour) -> tuple[SettingFile, ...]:
     """The files that this service reads, those that win first; with the content of those that can be edited.
 
-    Of several files that exclude each other, only those up to the first that is there are named.
+    Of several files that exclude each other, only those up to the first that is there are named. Variables come from the files that the
+    unit names (systemd.exec(5): of two, the later one wins); what the package ships says nothing where a drop-in names others.
     """
     found: list[SettingFile] = []
     there: int | None = None
+    unit = None if service.container else units.of_process(service.unit, service.uid, service.cgroup or "")
+    if unit is not None and "environment" in flavour.arguments.precedence:
+        found += _environment_files(unit)
     for known in flavour.files_of(service.version):
+        if known.format == "env" and unit is not None:
+            continue
         if there is not None and known.first > there:
             break
         path, alone = _path(service, flavour, known)
@@ -32,6 +41,17 @@ def setting_files(service: Service, flavour: Flavour) -> tuple[SettingFile, ...]
         if alone:
             break
     return tuple(found)
+
+
+def _environment_files(unit: Unit) -> list[SettingFile]:
+    """The files of variables that a unit names, those that win first."""
+    found = []
+    for line in reversed(unit.all("EnvironmentFile")):
+        path = unit.expand(line.value.removeprefix("-"))
+        known = ConfigFile(path, "env", line.origin)
+        pattern = any(c in path for c in "*?[")
+        found.append(SettingFile(path, "env", problem=_PATTERN) if pattern else _read(path, known))
+    return found
 
 
 def _path(service: Service, flavour: Flavour, known: ConfigFile) -> tuple[str, bool]:

@@ -61,6 +61,11 @@ def _extensions(packet: Packet, number: int, token: int) -> tuple[bytes, int]:
     return out, number
 
 
+def icmpv6_summed(body: bytes, source: bytes, target: bytes) -> bytes:
+    """An ICMPv6 message with its checksum (RFC 4443 section 2.3) for two packed addresses."""
+    return _summed(body, 2, PROTOCOLS["icmpv6"], source, target)
+
+
 def _upper(packet: Packet, number: int, token: int, src: bytes, dst: bytes) -> bytes:
     mark = struct.pack(">I", token)
     if packet.proto == "tcp":

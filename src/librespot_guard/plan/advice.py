@@ -141,7 +141,7 @@ def _flushed(ruleset: Ruleset) -> Iterator[str]:
     if native:
         yield (
             f"other nftables rules are loaded ({', '.join(native)}): a `nft flush ruleset` of their owner removes ours too; "
-            "librespot-guard.service loads them again after nftables.service"
+            "after nftables.service they are loaded again"
         )
 
 

@@ -1,14 +1,14 @@
 """The steps of a change: behind the gate, confirmed, at boot, and all the ways back."""
 
 from librespot_guard.targets import nft_text
-from librespot_guard.targets.steps import Change, LinkFile, LoadNft, Step, WriteFile
+from librespot_guard.targets.steps import Change, LinkFile, LoadNft, ReloadUnits, Step, WriteFile
 from librespot_guard.targets.syntax import GuardTable
 
 RULES = "/etc/librespot-guard/rules.nft"
 UNIT = "/etc/systemd/system/librespot-guard.service"
 WANTS = "/etc/systemd/system/sysinit.target.wants/librespot-guard.service"
 
-# Before the network is up (systemd.special(7), network-pre.target), and again whenever nftables.service has flushed everything.
+# Before the network is up (systemd.special(7), network-pre.target), and after nftables.service, whose file begins with a flush.
 # There is no ExecStop: stopping the unit must not open the host. systemd (>= 239) finds `nft` in its fixed search path.
 UNIT_TEXT = f"""\
 # Written by librespot-guard. It loads the confirmed rules of librespot services before the network is up.
@@ -20,8 +20,6 @@ Wants=network-pre.target
 Before=network-pre.target shutdown.target
 Conflicts=shutdown.target
 After=local-fs.target nftables.service
-PartOf=nftables.service
-ReloadPropagatedFrom=nftables.service
 ConditionPathExists={RULES}
 
 [Service]
@@ -32,6 +30,17 @@ ExecReload=nft -f {RULES}
 
 [Install]
 WantedBy=sysinit.target
+"""
+
+# nftables.service flushes everything when it starts, reloads and stops. PartOf= in our unit would follow a stop by a stop, and hears
+# nothing of a start (systemd.unit(5)); so its own unit loads our rules again. A "-" in front: their absence is no fault of it.
+DROP_IN = "/etc/systemd/system/nftables.service.d/50-librespot-guard.conf"
+DROP_IN_TEXT = f"""\
+# Written by librespot-guard: whatever flushed the rules, those of librespot services are loaded again.
+[Service]
+ExecStartPost=-nft -f {RULES}
+ExecReload=-nft -f {RULES}
+ExecStopPost=-nft -f {RULES}
 """
 
 
@@ -45,11 +54,19 @@ def _boot(table: GuardTable | None) -> tuple[Step, ...]:
     """The boot files for a table; the rules file is the one that decides, so it is written last, and removed first."""
     if table is None or table.confirmed is None:
         why = "no rules at boot"
-        return (WriteFile(RULES, None, 0o600, why), LinkFile(WANTS, None, why), WriteFile(UNIT, None, 0o644, why))
+        return (
+            WriteFile(RULES, None, 0o600, why),
+            LinkFile(WANTS, None, why),
+            WriteFile(DROP_IN, None, 0o644, why),
+            WriteFile(UNIT, None, 0o644, why),
+            ReloadUnits(why),
+        )
     return (
         WriteFile(UNIT, UNIT_TEXT, 0o644, "a unit that loads the rules before the network is up"),
         LinkFile(WANTS, "../librespot-guard.service", "systemd starts the unit at boot"),
+        WriteFile(DROP_IN, DROP_IN_TEXT, 0o644, "the rules come back when nftables.service has flushed them"),
         WriteFile(RULES, rules_file(table), 0o600, f"the rules of policy {table.id} at boot"),
+        ReloadUnits("systemd knows of the new files"),
     )
 
 

@@ -76,7 +76,15 @@ class RestartUnit:
     step: str = "restart-unit"
 
 
-Step = LoadNft | WriteFile | LinkFile | EditFile | RestoreFile | RestartUnit
+@dataclass(frozen=True, slots=True)
+class ReloadUnits:
+    """Let systemd read its units again, so that what was written for them holds without a restart of the machine."""
+
+    why: str
+    step: str = "reload-units"
+
+
+Step = LoadNft | WriteFile | LinkFile | EditFile | RestoreFile | RestartUnit | ReloadUnits
 _KINDS: dict[str, type[Step]] = {
     "load-nft": LoadNft,
     "write-file": WriteFile,
@@ -84,6 +92,7 @@ _KINDS: dict[str, type[Step]] = {
     "edit-file": EditFile,
     "restore-file": RestoreFile,
     "restart-unit": RestartUnit,
+    "reload-units": ReloadUnits,
 }
 
 

@@ -105,7 +105,7 @@ def _option(packet: Packet, name: str | None) -> Bit | None:
     if name is None:
         return None
     (there,) = packet.field(name, 1)
-    if name in question.SOURCE_ROUTES:
+    if name in question.SOURCE_ROUTES and packet.says(name):
         accepted = packet.algebra.oracle("whether this host accepts source routes")
         packet.refused = packet.refused | (lifted(there, packet.algebra.true) & ~accepted)
     return there

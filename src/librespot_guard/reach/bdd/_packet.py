@@ -131,11 +131,14 @@ class Packet:
             return self.field("exthdrs", 12)[4:]
         found = self._now.get(name)
         if found is None:
-            domain = question.domain(name, self.wire.family, self.wire.proto)
-            free = domain is not None and name not in self._unclear
-            found = self._free(name, width) if free else self.algebra.oracles(width, f"`{name}`")
+            found = self._free(name, width) if self.says(name) else self.algebra.oracles(width, f"`{name}`")
             self._now[name] = found
         return found
+
+    def says(self, name: str) -> bool:
+        """Whether the sender's choice of a field is followed; else it may be anything, and nothing follows from that."""
+        domain = question.domain(name, self.wire.family, self.wire.proto)
+        return domain is not None and name not in self._unclear
 
     def assign(self, name: str, bits: Vector, where: Function) -> None:
         """Change a field in part of the packets."""
