@@ -62,6 +62,8 @@ class Landings:
         if not wanted:
             return []
         addresses, ports = self._tellable()
+        # translation of the address alone keeps the port
+        ports = list(dict.fromkeys((*ports, dport)))
         found: dict[Entry, None] = {}
         for shape in wanted:
             some = [a for a in addresses if not dead(shape, {"daddr": a})]

@@ -39,8 +39,8 @@ class Arrival:
 class Passage:
     """One run. `stopped` are packets that (perhaps) ended on the way, `martian` sources that routing refuses at the entry.
 
-    Those that it refuses `everywhere` it refuses for every destination that packets may have by then: it takes a packet from 0.0.0.0 to a
-    broadcast, and none to an address.
+    `refusals` are those by the destination that packets have by then: routing takes a packet from 0.0.0.0 to a broadcast, and none to
+    an address.
     """
 
     family: str
@@ -51,7 +51,7 @@ class Passage:
     forward: bool
     stopped: Region = field(default_factory=dict)
     martian: IntervalSet = field(default_factory=IntervalSet)
-    everywhere: IntervalSet | None = None
+    refusals: dict[int, IntervalSet] = field(default_factory=dict)
     arrivals: list[Arrival] = field(default_factory=list)
     doubts: dict[str, None] = field(default_factory=dict)
 
@@ -69,6 +69,11 @@ class Passage:
         for table, chain in hooks.at("input"):
             local = self._base(walker, table, chain, local)
         self.arrivals += [Arrival(world, e, r, crossed) for e, r in local.items() if r]
+
+    def refused(self, arrival: Arrival) -> IntervalSet:
+        """The senders of an arrival that routing refuses."""
+        dst = arrival.environment.dst
+        return self.martian if arrival.crossed or dst is None else self.refusals.get(dst, self.martian)
 
     def before_routing(self, world: World, iface: str, current: Regions) -> Regions:
         """Ingress and prerouting: what gets through, and to where it goes then."""
@@ -100,7 +105,7 @@ class Passage:
         walker.reasons.update(sources.doubts)
         if not crossed:
             self.martian |= sources.martian
-            self.everywhere = sources.martian if self.everywhere is None else self.everywhere & sources.martian
+            self.refusals[environment.dst] = self.refusals.get(environment.dst, IntervalSet()) | sources.martian
         # what the first host refuses as a sender is taken out of the answer in the end; a later one may refuse others
         refused = sources.martian - self.martian
         ends = replace(sources, may=sources.may - refused, must=sources.must - refused)

@@ -17,7 +17,7 @@ from librespot_guard.reach._landings import Landings, dead, moves, shapes_with
 from librespot_guard.reach._lower import Op, Rewrite, Test
 from librespot_guard.reach._outcome import Complex, Plain  # noqa: TC001 - beside its neighbours
 from librespot_guard.reach._passage import Arrival, Passage
-from librespot_guard.reach._region import Region, Universe, add, remove, restricted
+from librespot_guard.reach._region import Region, Universe, add, meet, remove, restricted
 from librespot_guard.reach._shapes import Code, Shape, Shapes, Sourced, impossible, read_by
 from librespot_guard.reach._walk import TooComplexError, Walker
 from librespot_guard.reach.answer import Answer, Forwarded
@@ -233,9 +233,11 @@ class Engine:
             for entry in self._landings.entries(dst, dport, candidates, walkers.of):
                 run = self._run(walkers, entry)
                 delivered: Region = {}
+                parts: dict[IntervalSet, Region] = {}
                 for arrival in run.arrivals:
                     if self._wanted(walkers, arrival, entry, (dst, dport)):
                         add(delivered, arrival.region)
+                        add(parts.setdefault(run.refused(arrival), {}), arrival.region)
                         if arrival.crossed:
                             onward[_forwarded(self.family, arrival)] = None
                 sure = dict(delivered)
@@ -245,10 +247,9 @@ class Engine:
                         remove(sure, arrival.region)
                 sure = self._uncut(sure, walkers)
                 here, surely = self.universe.sources(delivered), self.universe.sources(sure)
-                may |= here - (run.martian if run.everywhere is None else run.everywhere)
-                must |= surely - run.martian
-                if run.everywhere not in (None, run.martian):
-                    walkers.reasons["routing refuses some senders for one destination and not for another"] += 1
+                for refused, part in parts.items():
+                    may |= (here if len(parts) == 1 else self.universe.sources(part)) - refused
+                    must |= (surely if len(parts) == 1 else self.universe.sources(meet(sure, part))) - refused
                 shown_may, shown_must, martian = shown_may | here, shown_must | surely, martian | run.martian
                 certain[entry] = surely
                 passes.append((*entry, self.universe, delivered))
