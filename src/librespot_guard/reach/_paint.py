@@ -8,18 +8,31 @@ first.
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
+from operator import sub
 
+from librespot_guard.reach._outcome import Plain
 from librespot_guard.reach._region import Region
 
-# (first slot, end, classes or None for all, kind of verdict)
-Stroke = tuple[int, int, int | None, str]
 # below this many looks at a slot, no tree is worth its building
 _FEW = 50_000
 # bytes that are painted before the tree is faster
 _STRIPES = 1 << 31
 _COLOURS = {"accept": b"\1", "drop": b"\2", "reject": b"\2", "return": b"\3"}
-_ONLY = {bytes((c,)): bytes(c) + b"\1" + bytes(255 - c) for c in range(4)}
+_ONLY = [bytes(c) + b"\1" + bytes(255 - c) for c in (1, 2, 3, 0)]
+
+
+@dataclass(slots=True)
+class Strokes:
+    """Rules in their order: the slots from `firsts` to before `ends`, and what happens there (`Plain.ranges` aside).
+
+    Three lists of what is there already, as a tuple for each rule would be work for the garbage collector.
+    """
+
+    firsts: list[int]
+    ends: list[int]
+    plains: list[Plain]
 
 
 @dataclass(slots=True)
@@ -35,27 +48,29 @@ class Painted:
         return self.accept if kind == "accept" else self.fall if kind == "return" else self.stop
 
 
-def paint(region: Region, strokes: list[Stroke], slots: int) -> Painted:
+def paint(region: Region, strokes: Strokes, slots: int) -> Painted:
     """Work off rules in their order. What they take leaves the region, which has slots from 0 to `slots` - 1."""
     held = sorted(region)
     if len(held) < slots:
         # strokes in terms of the slots that there are
-        strokes = [(bisect_left(held, a), bisect_left(held, b), classes, kind) for a, b, classes, kind in strokes]
-    looks = sum(b - a for a, b, _, _ in strokes if a < b)
-    if looks < _STRIPES and all(classes is None for _, _, classes, _ in strokes):
+        at = partial(bisect_left, held)
+        strokes = Strokes(list(map(at, strokes.firsts)), list(map(at, strokes.ends)), strokes.plains)
+    looks = sum(map(sub, strokes.ends, strokes.firsts))
+    if looks < _STRIPES and all(plain.classes is None for plain in strokes.plains):
         return _whole(region, held, strokes)
     return _in_tree(region, held, strokes) if looks > _FEW else _by_slot(region, held, strokes)
 
 
-def _whole(region: Region, held: list[int], strokes: list[Stroke]) -> Painted:
+def _whole(region: Region, held: list[int], strokes: Strokes) -> Painted:
     """Every stroke takes its slots whole."""
     canvas = bytearray(len(held))
-    for first, end, _, kind in reversed(strokes):
-        if first < end:
-            canvas[first:end] = _COLOURS[kind] * (end - first)
+    for first, end, plain in zip(
+        reversed(strokes.firsts), reversed(strokes.ends), reversed(strokes.plains), strict=True
+    ):
+        canvas[first:end] = _COLOURS[plain.kind] * (end - first)
     parts = []
-    for colour in (b"\1", b"\2", b"\3", b"\0"):
-        found = list(compress(held, canvas.translate(_ONLY[colour])))
+    for only in _ONLY:
+        found = list(compress(held, canvas.translate(only)))
         parts.append(dict(zip(found, map(region.__getitem__, found), strict=True)))
     accept, stop, fall, rest = parts
     region.clear()
@@ -63,11 +78,11 @@ def _whole(region: Region, held: list[int], strokes: list[Stroke]) -> Painted:
     return Painted(accept, stop, fall)
 
 
-def _by_slot(region: Region, held: list[int], strokes: list[Stroke]) -> Painted:
+def _by_slot(region: Region, held: list[int], strokes: Strokes) -> Painted:
     """Few looks: slot by slot."""
     out = Painted()
-    for first, end, classes, kind in strokes:
-        into = out.of(kind)
+    for first, end, plain in zip(strokes.firsts, strokes.ends, strokes.plains, strict=True):
+        into, classes = out.of(plain.kind), plain.classes
         for slot in held[first:end]:
             bits = region.get(slot, 0)
             taken = bits if classes is None else bits & classes
@@ -80,17 +95,17 @@ def _by_slot(region: Region, held: list[int], strokes: list[Stroke]) -> Painted:
     return out
 
 
-def _in_tree(region: Region, held: list[int], strokes: list[Stroke]) -> Painted:
+def _in_tree(region: Region, held: list[int], strokes: Strokes) -> Painted:
     size = 1 << (len(held) - 1).bit_length()
     own = [0] * (2 * size)
     kinds = {"accept": [0] * (2 * size), "return": [0] * (2 * size)}
     every = 0
     for bits in region.values():
         every |= bits
-    for first, end, classes, kind in strokes:
+    for first, end, plain in zip(strokes.firsts, strokes.ends, strokes.plains, strict=True):
         if first >= end:
             continue
-        of_kind = kinds.get(kind)
+        of_kind, classes = kinds.get(plain.kind), plain.classes
         stack = [(1, 0, size, every if classes is None else classes & every)]
         while stack:
             node, low, high, need = stack.pop()

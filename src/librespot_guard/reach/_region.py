@@ -8,6 +8,7 @@ of its classes; slots without classes are absent. Exact, for IPv4 and IPv6 alike
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from librespot_guard.reach import _fields as fields
 from librespot_guard.reach import _limits as limits
@@ -156,18 +157,15 @@ class Universe:
 
     def sources(self, region: Region) -> IntervalSet:
         """The source addresses of a region."""
+        if not region:
+            return IntervalSet()
         edges = [*self.starts, 1 << fields.saddr_bits(self.family)]
-        out: list[Pair] = []
-        first = end = -1
-        for slot in sorted(region):
-            if slot != end:
-                if first >= 0:
-                    out.append((edges[first], edges[end] - 1))
-                first = slot
-            end = slot + 1
-        if first >= 0:
-            out.append((edges[first], edges[end] - 1))
-        return IntervalSet(tuple(out))
+        slots = sorted(region)
+        firsts = [slots[0], *(b for a, b in pairwise(slots) if b - a != 1)]
+        lasts = [*(a for a, b in pairwise(slots) if b - a != 1), slots[-1]]
+        return IntervalSet(
+            tuple((edges[first], edges[last + 1] - 1) for first, last in zip(firsts, lasts, strict=True))
+        )
 
     def described(self, classes: int, most: int) -> tuple[dict[str, IntervalSet], ...]:
         """Classes as at most so many boxes of fields; () if it takes more. A field that is not named may have any value."""

@@ -16,7 +16,7 @@ from librespot_guard.reach._conditions import All, Entries
 from librespot_guard.reach._environment import Environment, Reader
 from librespot_guard.reach._lower import Assign, Branch, Decide, Maybe, Need, Rewrite, Test, Translate, Untrack
 from librespot_guard.reach._outcome import Complex, Plain, outcome
-from librespot_guard.reach._paint import Stroke, paint
+from librespot_guard.reach._paint import Strokes, paint
 from librespot_guard.reach._region import Region, Universe, add, less, meet, remove, restricted, union
 from librespot_guard.reach._shapes import Code, Shape, Sourced
 from librespot_guard.reach.intervals import IntervalSet
@@ -150,32 +150,23 @@ class Walker:
             known = self._environments[where] = _Known(reader, dict(self.idle))
         return known
 
-    def _strokes(self, code: Code, first: int, last: int, known: _Known) -> list[Stroke]:
+    def _strokes(self, code: Code, first: int, last: int, known: _Known) -> Strokes:
         """The effect of rules first..last-1, which are plain."""
-        slots, ranks = len(self.universe.starts), self.universe.ranks
         plain = {shape: found for shape, found in known.outcomes.items() if isinstance(found, Plain)}
         run = slice(first, last)
         outcomes = list(map(plain.get, code.shapes[run]))
-        out: list[Stroke] = []
-        for shape, found, low, end in compress(
-            zip(code.shapes[run], outcomes, code.lows[run], code.ends[run], strict=True), outcomes
-        ):
-            if found is None:
-                continue
-            if shape.sourced:
-                if low >= end:
-                    continue
-                low, end = ranks[low], ranks[end]  # noqa: PLW2901 - addresses become slots
-            else:
-                low, end = 0, slots  # noqa: PLW2901
-            if found.ranges is None:
-                out.append((low, end, found.classes, found.kind))
-            else:
-                out += [
-                    (max(a, low), min(b, end), found.classes, found.kind)
-                    for a, b in found.ranges
-                    if a < end and b > low
-                ]
+        rank = self.universe.ranks.__getitem__
+        firsts, ends = (list(map(rank, compress(edges[run], outcomes))) for edges in (code.lows, code.ends))
+        strokes = Strokes(firsts, ends, [found for found in outcomes if found is not None])
+        if all(found.ranges is None for found in plain.values()):
+            return strokes
+        out = Strokes([], [], [])
+        for low, end, found in zip(strokes.firsts, strokes.ends, strokes.plains, strict=True):
+            for a, b in ((low, end),) if found.ranges is None else found.ranges:
+                if a < end and b > low:
+                    out.firsts.append(max(a, low))
+                    out.ends.append(min(b, end))
+                    out.plains.append(found)
         return out
 
     def _count(self, steps: int) -> None:

@@ -246,7 +246,8 @@ class Engine:
                     if not self._surely(arrival, entry, (dst, dport)):
                         remove(sure, arrival.region)
                 sure = self._uncut(sure, walkers)
-                here, surely = self.universe.sources(delivered), self.universe.sources(sure)
+                here = self.universe.sources(delivered)
+                surely = here if sure == delivered else self.universe.sources(sure)
                 for refused, part in parts.items():
                     may |= (here if len(parts) == 1 else self.universe.sources(part)) - refused
                     must |= (surely if len(parts) == 1 else self.universe.sources(meet(sure, part))) - refused
