@@ -2,13 +2,13 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from container_stage import missing
 from librespot_guard import audit
 from librespot_guard.lab import daemons
 from librespot_guard.reach import Worlds, answers
@@ -19,18 +19,12 @@ from support import Guard, Schema
 
 pytestmark = [pytest.mark.kernel, pytest.mark.family]
 
-ENGINE = Path(__file__).parents[1] / "collect" / "engine_stage.sh"
+ENGINE = Path(__file__).parents[1] / "container_stage.sh"
 # beside `kitchen` of the stage, whose port 37001 is published as 8080: `attic` with the network of the host, whose input chain lets in one network
 INSIDE = f"""set -eu
-ip netns add stranger
-ip link add eth0 type veth peer name far netns stranger
-ip address add 192.168.10.2/24 dev eth0
-ip link set eth0 up
-ip -n stranger address add {NEIGHBOUR}/24 dev far
-ip -n stranger address add {STRANGER}/32 dev far
-ip -n stranger link set far up
+ip -n phone address add {NEIGHBOUR}/24 dev eth0
+ip -n phone address add {STRANGER}/32 dev eth0
 ip route add {STRANGER}/32 dev eth0
-ip route add 224.0.0.0/4 dev eth0
 export DOCKER_HOST=unix:///run/docker.sock
 docker run -d --name attic --network host guard-box:1 /usr/bin/music -n Attic -B pipe -d /dev/null -z 37002 --disable-audio-cache >/dev/null
 nft -f - <<'X'
@@ -44,7 +38,7 @@ X
 for i in $(seq 50); do ss -Hltn 'sport = :37002' | grep -q . && break; sleep 0.1; done
 "$1" -m librespot_guard snapshot -o "$2/host.json" >&2
 for source in {NEIGHBOUR} {STRANGER}; do for port in 37002 8080; do
-  if ip netns exec stranger "$1" -c "import socket; socket.create_connection(('192.168.10.2', $port), 2, ('$source', 0))" 2>/dev/null
+  if ip netns exec phone "$1" -c "import socket; socket.create_connection(('192.168.10.2', $port), 2, ('$source', 0))" 2>/dev/null
   then echo "[\\"$source\\", $port, true]"; else echo "[\\"$source\\", $port, false]"; fi
 done; done
 docker rm -f attic >/dev/null
@@ -55,10 +49,8 @@ docker rm -f attic >/dev/null
 def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Snapshot, dict[tuple[str, int], bool]]:
     """The facts about the host, and which connections of which source were made in it."""
     folder = tmp_path_factory.mktemp("engine")
-    if os.geteuid() != 0 or "4294967295" not in Path("/proc/self/uid_map").read_text(encoding="ascii"):
-        pytest.skip("a container engine needs real root, not that of a user namespace")
-    if missing := [tool for tool in ("dockerd", "containerd", "docker") if shutil.which(tool) is None]:
-        pytest.skip(f"docker is not installed ({', '.join(missing)} missing)")
+    if why := missing("docker"):
+        pytest.skip(f"containers of docker: {why}")
     daemon = daemons.available("librespot")
     if daemon is None:
         pytest.skip("librespot is not installed; `python -m librespot_guard.lab.daemons obtain librespot` gets it")
