@@ -197,7 +197,7 @@ def track(host: Host) -> None:
 @pytest.mark.kernel
 @pytest.mark.family
 def test_who_speaks_udp_is_told_by_conntrack(hosts: tuple[Host, Host], daemon: Daemon, schema: Schema) -> None:
-    """A phone that asks by multicast and is gone before the next look is a peer, and the group that the daemon answers to an endpoint."""
+    """A phone that asks by multicast and is gone before the next look is a peer, and where the daemon answers to an endpoint."""
     one, other = hosts
     track(one)
     other.multicast("eth0")
@@ -217,7 +217,8 @@ def test_who_speaks_udp_is_told_by_conntrack(hosts: tuple[Host, Host], daemon: D
     assert peers["udp", "192.168.10.3"]["connections"] >= 1
     assert peers["tcp", "192.168.10.3"]["connections"] == 1
     sent = [(f["proto"], f["address"], f["port"]) for f in service["outbound"]]
-    assert ("udp", "224.0.0.251", 5353) in sent
+    # whether the daemon also announces itself to the group after the rules are there is its own affair
+    assert ("udp", "192.168.10.3", 5353) in sent
     assert {(proto, port) for proto, _, port in sent} == {("udp", 5353)}
     assert "hall: 192.168.10.3 sends to udp port 5353" in err
 
