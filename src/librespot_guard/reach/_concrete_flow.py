@@ -304,6 +304,20 @@ def refused_early(current: Flow) -> str | None:
     return "a multicast address is no source" if src.is_multicast else None
 
 
+def lost_behind(current: Flow) -> str | None:
+    """Why a packet that passed the input hook is lost for its extension headers. Raises Undecidable where that can't be told."""
+    if current.misplaced:
+        raise Undecidable(
+            "behind routing or destination options, a packet with a fragment header is lost where connections are tracked"
+        )
+    if "routing" in current.packet.extensions:
+        if not is_sure(current.pkttype):
+            raise Undecidable("to whom the frame of a packet with a routing header was addressed is not known")
+        if current.pkttype[0] != bytes([PACKET_HOST]):
+            return "a routing header in a frame that was not for this host (ipv6_rthdr_rcv)"
+    return None
+
+
 def track(world: World, current: Flow) -> None:
     """Connection tracking (nf_conntrack_in): decides once, at priority -200 of prerouting, what flow the packet belongs to."""
     if current.connection is not None or current.untracked:

@@ -23,6 +23,7 @@ from librespot_guard.reach._concrete_flow import (
     Flow,
     address_number,
     flow,
+    lost_behind,
     moved,
     refused_early,
     track,
@@ -243,10 +244,8 @@ class _Journey:
         return True
 
     def _end(self, verdict: str) -> Trace:
-        if self.flow.misplaced and verdict == "delivered":
-            raise Undecidable(
-                "behind routing or destination options, a packet with a fragment header is lost where connections are tracked"
-            )
+        if verdict == "delivered" and (why := lost_behind(self.flow)):
+            return Trace("dropped", tuple(self.trail), (why,))
         listener = _listener(self.world, self.flow) if verdict == "delivered" else None
         return Trace(verdict, tuple(self.trail), (), listener)
 
