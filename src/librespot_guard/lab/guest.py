@@ -72,8 +72,8 @@ class Guest:
         """Whether its power is on."""
         return self._qemu is not None and self._qemu.poll() is None
 
-    def start(self, *, timeout: float = _BOOT_SECONDS) -> None:
-        """Power on, and wait until systemd has started everything."""
+    def start(self, *, kernel: str = "", timeout: float = _BOOT_SECONDS) -> None:
+        """Power on, with these words more on the kernel's command line, and wait until systemd has started everything."""
         if self._qemu is not None:
             raise MachineError("the guest runs already")
         control = self.folder / "control"
@@ -82,7 +82,7 @@ class Guest:
         link = f"dgram,id=wire,local.type=unix,local.path={self.wire.guests}"
         argv = [
             *("setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", *_MACHINE.split()),
-            *("-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd), "-append", _APPEND),
+            *("-kernel", str(self.image.kernel), "-initrd", str(self.image.initrd), "-append", f"{_APPEND} {kernel}"),
             *("-drive", f"file={self.disk},format=raw,if=virtio"),
             *("-chardev", f"socket,id=control,path={control},server=on,wait=off"),
             *("-device", "virtserialport,chardev=control,name=librespot-guard"),
