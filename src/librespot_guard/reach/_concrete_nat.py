@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from librespot_guard.firewall.model import Nat, Redirect
 from librespot_guard.reach._concrete_flow import IPS_DST_NAT, IPS_SRC_NAT, Connection, Flow
 from librespot_guard.reach._concrete_values import Registers, Undecidable, Value, between, is_sure, sure, unsure
+from librespot_guard.reach.routing import link_scoped
 from librespot_guard.reach.world import World
 
 # linux/netfilter/nf_nat.h
@@ -87,7 +88,8 @@ def redirect(world: World, flow: Flow, to: Span) -> bool:
     if flow.family == "ipv4":
         usable = [a for a in own if a.scope == 0]  # inet_select_addr(dev, 0, RT_SCOPE_UNIVERSE)
     else:
-        local = is_sure(flow.dst) and flow.dst[0][0] == 0xFE and flow.dst[0][1] & 0xC0 == 0x80
+        # nf_nat_redirect_ipv6: an address of the destination's scope
+        local = is_sure(flow.dst) and link_scoped("ipv6", int.from_bytes(flow.dst[0], "big"))
         usable = [a for a in own if not local or ip_address(a.address).is_link_local]
     if not usable:
         return False

@@ -259,6 +259,8 @@ class Walker:
         if op.redirect:
             # nf_nat_redirect: the first address of the ingress interface
             own = [a for a in self.world.namespace.addresses if a.family == self.family and a.dev == self.iface]
+            if dst is not None and routing.link_scoped(self.family, dst):
+                own = [a for a in own if routing.link_scoped(self.family, routing.number(a.address))]
             dst = routing.number(own[0].address) if own else None
         elif op.address is not None:
             dst = reader.constant(op.address)

@@ -36,8 +36,10 @@ def redirect(packet: Packet, ports: list[Vector | None], flags: int, live: Funct
     if wire.family == "ipv4":
         parts = [(live, [a for a in own if a.scope == 0])]  # inet_select_addr(dev, 0, RT_SCOPE_UNIVERSE)
     else:
-        # nf_nat_redirect_ipv6: a link-local destination needs a link-local address
-        local = algebra.equal(packet.field("daddr", 128)[:10], 0xFE80 >> 6)
+        # nf_nat_redirect_ipv6: a destination of link-local scope, multicast included, needs a link-local address
+        daddr = packet.field("daddr", 128)
+        group = algebra.equal(daddr[:8], 0xFF) & algebra.equal(daddr[12:16], 2)
+        local = algebra.equal(daddr[:10], 0xFE80 >> 6) | group
         parts = [(live & ~local, own), (live & local, [a for a in own if ip_address(a.address).is_link_local])]
     done = algebra.false
     first, last = ports
