@@ -221,9 +221,10 @@ def _open_rules(world: World) -> dict[tuple[str, int], Callable[[Packet], bool]]
     """Rules (table, handle) of which one packet can't tell whether they match, with for which packets that is so."""
     out: dict[tuple[str, int], Callable[[Packet], bool]] = {}
     unsure = _unsure_marks(world)
-    masked = any(
-        isinstance(e, fw.Masquerade) for t in world.ruleset.tables for c in t.chains for r in c.rules for e in r.exprs
-    )
+    every = [e for t in world.ruleset.tables for c in t.chains for r in c.rules for e in r.exprs]
+    masked = any(isinstance(e, fw.Masquerade) for e in every)
+    # a packet that a rule gave a zone before tracking has a template: what else that holds is not followed
+    templates = any(isinstance(e, fw.CtSet) and e.key == "zone" for e in every)
     for table in world.ruleset.tables:
         sets = {s.name for s in table.sets if any(e.conditional for e in s.elements)}
         for chain in table.chains:
@@ -233,7 +234,7 @@ def _open_rules(world: World) -> dict[tuple[str, int], Callable[[Packet], bool]]
                     _open(e)
                     or (isinstance(e, fw.Lookup) and e.set_name in sets)
                     or (isinstance(e, fw.Meta) and (e.key in _OPEN_META or e.key in unsure))
-                    or (isinstance(e, fw.Ct) and e.key in unsure)
+                    or (isinstance(e, fw.Ct) and (e.key in unsure or (templates and e.key != "state")))
                     or (isinstance(e, fw.Xt) and e.kind == "match" and e.name not in MATCHES)
                     # the interpreter takes the address of masquerading for unknown
                     or (masked and isinstance(e, fw.Payload) and e.base == "network" and e.offset >= 8)
