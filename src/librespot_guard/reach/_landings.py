@@ -35,8 +35,8 @@ def moves(op: Op | Sourced) -> bool:
 
 
 def dead(shape: Shape, fixed: dict[str, int]) -> bool:
-    """Whether no packet whose fields have these values matches."""
-    return any(isinstance(op, Test) and impossible(op, fixed) for op in shape.ops)
+    """Whether the rule does nothing with any packet whose fields have these values."""
+    return any(isinstance(op, Test) and impossible(op, fixed) for op in shape.premises)
 
 
 def shapes_with(wanted: Callable[[Op | Sourced], bool], codes: list[Code]) -> list[Shape]:

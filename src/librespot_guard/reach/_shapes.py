@@ -18,6 +18,7 @@ from librespot_guard.reach._lower import Assign, Branch, Decide, Lowering, Need,
 from librespot_guard.reach.intervals import IntervalSet
 
 _NUMBERS = {"tcp": 6, "udp": 17}
+_EFFECTS = Branch | Decide | Translate | Assign | Untrack | Rewrite
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +54,7 @@ class _Parameter:
 
 @dataclass(slots=True, eq=False)
 class Shape:
-    """A sequence of operations. `sourced`: one of them is `Sourced`. `premises`: those before the first that may give a verdict.
+    """A sequence of operations. `sourced`: one of them is `Sourced`. `premises`: those before the first that may do something.
 
     `dead`: a premise can't hold for this family and protocol.
     `effective`: one changes the packet or what is known of it, even if the rule does not match to its end.
@@ -167,7 +168,7 @@ class Shapes:
         registers = dict(node.registers)
         out = self._lowering.step(table, rule, expr, registers)
         found = Shape((*node.ops, *out.ops), registers, sourced=node.sourced)
-        found.premises = tuple(takewhile(lambda op: not isinstance(op, Branch | Decide | Translate), found.ops))
+        found.premises = tuple(takewhile(lambda op: not isinstance(op, _EFFECTS), found.ops))
         found.effective = node.effective or any(isinstance(op, Assign | Untrack | Rewrite) for op in out.ops)
         found.dead = any(isinstance(op, Test) and impossible(op, self._fixed) for op in found.premises[len(node.ops) :])
         self.rewrites = self.rewrites or any(isinstance(op, Rewrite) for op in out.ops)

@@ -170,7 +170,7 @@ class Engine:
             for shape in dict.fromkeys(shape for code in codes for shape in code.distinct):
                 if dead.isdisjoint(shape.premises):
                     live.add(shape)
-                elif not shape.effective:
+                else:
                     idle[shape] = None
             for op in dict.fromkeys(op for shape in live for op in shape.ops):
                 for name, values in read_by(op):
