@@ -88,7 +88,9 @@ def _ct(run: Runner, expr: fw.Ct) -> Result:
 def _ct_set(run: Runner, expr: fw.CtSet) -> Result:
     connection = run.flow.connection
     if expr.key == "zone":
-        if connection is None and not run.flow.tracked_here:
+        if run.flow.template:
+            pass  # it is one already
+        elif connection is None and not run.flow.tracked_here:
             # a template for the connection to be (nft_ct_set_zone_eval)
             run.flow.zone, run.flow.untracked = run.registers.read(expr.sreg, 2), False
         elif connection is None:

@@ -196,6 +196,8 @@ class Lowering:
             case fw.CtSet(key, sreg):
                 if key == "mark":
                     ops.append(Assign("ct_mark", self._read(registers, sreg, 4)))
+                elif key == "zone":
+                    ops.append(Assign("ct_zone", self._read(registers, sreg, 2)))
             case fw.PayloadSet(base, offset, length):
                 written = {p.field for p in fields.payload(base, offset, length, self.family, self.proto)}
                 ops.append(

@@ -193,11 +193,14 @@ class Passage:
             environment = start
             priority = effective_priority(chain, NAT_PRIORITIES.get(hook, 0))
             tracked = hook not in ("ingress", "prerouting") or (hook == "prerouting" and priority > CONNTRACK_PRIORITY)
-            if tracked and environment.ct == "none":
-                environment = replace(environment, ct="new")
+            if tracked:
+                environment = environment.past_tracking()
             done = environment.masked if hook in ("input", "postrouting") else environment.translated
             if chain.hook.kind == "nat" and (environment.ct != "new" or done):
                 merge(out, environment, region)
+                if environment.ct == "late":
+                    walker.reasons["rules for addresses look at a packet that was given a zone, but no connection"] += 1
+                    add(self.stopped, region)
                 continue
             result = walker.chain(table, chain, environment, region)
             add(self.stopped, result.stop)

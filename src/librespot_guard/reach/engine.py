@@ -168,10 +168,10 @@ class Engine:
         for world, codes in self._cones:
             live = set()
             for shape in dict.fromkeys(shape for code in codes for shape in code.distinct):
-                if dead.isdisjoint(shape.premises):
-                    live.add(shape)
-                else:
+                if shape.dead or not dead.isdisjoint(shape.premises):
                     idle[shape] = None
+                else:
+                    live.add(shape)
             for op in dict.fromkeys(op for shape in live for op in shape.ops):
                 for name, values in read_by(op):
                     tested.setdefault(name, []).append(values)
@@ -304,7 +304,7 @@ class Engine:
         if environment.dport is None or environment.dst is None:
             return False
         if arrival.world is self.world and self.target is self.world:
-            return environment.dport == wanted[1] and (environment.dst == wanted[0] or environment.translated)
+            return environment.dport == wanted[1] and (environment.dst == wanted[0] or bool(environment.moved))
         if self.target is not self.world:
             return arrival.world is self.target and (environment.dst, environment.dport) == wanted
         # asked about a port of this host, which it hands on

@@ -90,13 +90,12 @@ class Packet:
         self.order = wire.world.ruleset.byteorder
         none = algebra.false
         # where connections are tracked, not to be tracked, given a template; where NAT changed the destination or the source,
-        # where it was asked to change the destination at all, and where something not followed happened
+        # and where something not followed happened
         self.tracked: Function = none
         self.untracked: Function = none
         self.template: Function = none
         self.translated: Function = none
         self.snatted: Function = none
-        self.redirected: Function = none
         self.lost: Function = none
         self.moved: Function = none
         # where routing drops the packet for an option that it has

@@ -26,6 +26,9 @@ _MOST_STEPS = 200_000
 _DEPTH = 16  # NFT_JUMP_STACK_SIZE
 
 
+_LATE = "rules for addresses look at a packet that was given a zone, but no connection"
+
+
 class TooManyStepsError(Exception):
     """The rules need more steps than are allowed."""
 
@@ -64,7 +67,7 @@ class Walk:
         region = self._stage("input", NAT_SRC, region)
         here = space.equal(packet.field("dport", 16), dport)
         address = space.equal(packet.field("daddr", packet.wire.address_bits), dst)
-        delivered = region & here & (address | packet.redirected) & ~packet.refused
+        delivered = region & here & (address | packet.translated) & ~packet.refused
         if not (followed := packet.followed()).valid():
             delivered = delivered & (followed | space.oracle(CUT))
         if packet.lost.satisfiable():
@@ -103,6 +106,10 @@ class Walk:
     def _nat(self, hook: str, region: Function) -> Function:
         """NAT chains, whatever their priorities, until one has translated; only for tracked packets."""
         self._translated = self._none
+        late = region & self.packet.template
+        if late.satisfiable() and any(_is_nat(chain) for _, chain in self.hooks[hook]):
+            # a template that came behind tracking: the chains look at it, and may stop it, but translate nothing
+            region = region & (~late | self.space.oracle(_LATE))
         for table, chain in self.hooks[hook]:
             if _is_nat(chain):
                 asked = region & self.packet.tracked & ~self._translated

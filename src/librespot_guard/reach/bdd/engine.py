@@ -62,12 +62,12 @@ class BddAnswer(Answer):
     """
 
     listed: bool = True
-    _spaces: tuple[tuple[int, int, Space, Function], ...] = field(default=(), repr=False, compare=False)
+    _spaces: tuple[tuple[int, int, Space, Function, Function], ...] = field(default=(), repr=False, compare=False)
 
     def choices(self, source: int) -> dict[str, int]:
         """Fields of a packet of `source` that gets through, and its "daddr" and "dport"; KeyError if there is none."""
-        for dst, dport, space, delivered in self._spaces:
-            found = space.choice(delivered, source)
+        for dst, dport, space, delivered, sure in self._spaces:
+            found = space.choice(delivered, sure, source)
             if found is not None:
                 return {"dport": dport, **found, "daddr": dst}
         raise KeyError(source)
@@ -208,7 +208,7 @@ class BddEngine:
         bounds: dict[str, list[tuple[int, int]]] = {"may": [], "must": [], "shown_may": [], "shown_must": []}
         martian = IntervalSet()
         listed = True
-        passes: list[tuple[int, int, Space, Function]] = []
+        passes: list[tuple[int, int, Space, Function, Function]] = []
         because: dict[str, None] = dict.fromkeys(self._doubts)
         space = Space(self.width, starts, nodes)
         for entry in self._entries(dst):
@@ -227,7 +227,7 @@ class BddEngine:
                 bounds[name + "must"] += inner[1]
                 listed = listed and outer[0] == outer[1] and inner[0] == inner[1]
             because |= dict.fromkeys(space.because(outcome.delivered))
-            passes.append((entry, dport, space, delivered))
+            passes.append((entry, dport, space, delivered, space.sure(delivered)))
         if not space.roomy():
             raise DDMemoryError("no room for questions about the answer")
         sets = {name: IntervalSet.of(pairs) for name, pairs in bounds.items()}
