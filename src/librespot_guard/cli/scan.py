@@ -11,7 +11,6 @@ import click
 from librespot_guard import catalog
 from librespot_guard.catalog import Catalog, Flavour
 from librespot_guard.cli import common
-from librespot_guard.cli.snapshot import show_gaps
 from librespot_guard.snapshot import Listener, Service, ServiceListener, Snapshot
 
 EPILOG = """\b
@@ -74,7 +73,7 @@ def scan(
         common.print_json(document(facts))
     else:
         _show(facts)
-    show_gaps(facts)
+    common.note_gaps(facts.incomplete)
 
 
 def _scan_network(output: str, snapshot_file: Path | None, *, ask: bool) -> None:
@@ -91,8 +90,7 @@ def _scan_network(output: str, snapshot_file: Path | None, *, ask: bool) -> None
     from librespot_guard.report.terminal import show  # noqa: PLC0415
 
     show(report.to_lines(found))
-    for gap in gaps:
-        common.note(f"incomplete: {gap.what}: {gap.why}")
+    common.note_gaps(gaps)
 
 
 def document(facts: Snapshot) -> dict[str, Any]:
