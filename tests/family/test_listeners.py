@@ -163,6 +163,22 @@ def test_scan_finds_it(name: str, port: int | None) -> None:
     assert reported == own
 
 
+def test_scan_reads_a_snapserver_by_its_own_version() -> None:
+    """0.26 calls the control port `tcp.port`: its version is read from its program, and the port it was given is told with its place."""
+    with scene("snapserver", options={"tcp.port": "1805"}) as one:
+        service = _scanned(one, "snapserver")
+    ports = {x["port"]: (x["surface"], x["pinned_by"]) for x in service["listeners"]}
+    stated = {x["name"]: (x["value"], x["from"]) for x in service["settings"]}
+
+    assert service["version"] == one.running.daemon.version
+    assert ports[1805] == ("control", "argv --tcp.port")
+    assert stated["control-port"] == ("1805", "argv --tcp.port")
+    assert stated["stream-bind"] == ("0.0.0.0", f"default of snapserver with a librespot source {service['version']}")
+    # CVE-2023-36177 is of its version
+    (control,) = [x for x in service["listeners"] if x["surface"] == "control"]
+    assert any("CVE-2023-36177" in can for can in control["stranger"])
+
+
 def _scanned(one: Scene, flavour: str) -> dict[str, Any]:
     """The service of this flavour that `scan` reports."""
     services = json.loads(one.guard("scan", "--format", "json"))["services"]

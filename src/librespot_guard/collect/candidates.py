@@ -23,6 +23,7 @@ class Candidate:
         listeners: its own sockets.
         environment: None if it may not be looked at.
         package: the folder of the Python package, for a library.
+        version: what its program says that it is, None if that can't be told.
     """
 
     process: Process
@@ -31,6 +32,7 @@ class Candidate:
     listeners: tuple[Listener, ...]
     environment: dict[str, str] | None
     package: Path | None = None
+    version: str | None = None
 
 
 def find(
@@ -58,7 +60,8 @@ def _judge(process: Process, listeners: tuple[Listener, ...], programs: Programs
     discovery = any(s.proto == "udp" and s.port == MDNS for s in listeners)
     flavour, certain = _by_program(process, served or discovery, programs)
     if flavour is not None and (certain or served):
-        return Candidate(process, flavour, certain, listeners, environment_of(process.pid))
+        version = programs.version_of(f"/proc/{process.pid}/exe") or programs.version_of(process.executable)
+        return Candidate(process, flavour, certain, listeners, environment_of(process.pid), version=version)
     if not served:
         return None
     library = _library(process, listeners, programs, everywhere=everywhere, likely=everywhere and discovery)

@@ -180,7 +180,7 @@ def _version(candidate: Candidate, flavour: Flavour, info: Info | None) -> str |
         return info.library_version
     if candidate.package is not None and flavour.python_package:
         return package_version(candidate.package, flavour.python_package)
-    return None
+    return candidate.version if candidate.flavour is flavour else None
 
 
 def _title(process: Process, flavour: Flavour, environment: Mapping[str, str], info: Info | None) -> str:
