@@ -30,7 +30,7 @@ def test_scan_says_which_setting_wins_and_where_it_stands(speaker: Speaker) -> N
     wins = {s["name"]: (s["value"], s["from"]) for s in hall["settings"] if s["wins"]}
     assert wins["zeroconf-port"] == ("4005", f"{OWN}:1")
     connect = next(item for item in hall["listeners"] if item["surface"] == "connect")
-    assert (connect["port"], connect["pinned"]) == (4005, True)
+    assert (connect["port"], connect["pinned"], connect["pinned_by"]) == (4005, True, f"{OWN}:1")
     assert (stopped["status"], stopped["pid"], stopped["user"]) == ("stopped", None, "daemon")
     assert [item["port"] for item in stopped["listeners"] if item["surface"] == "connect"] == [4002]
 
