@@ -59,6 +59,9 @@ def _judge(process: Process, listeners: tuple[Listener, ...], programs: Programs
     everywhere = any(s.proto == "tcp" and wildcard(s.address) for s in listeners)
     discovery = any(s.proto == "udp" and s.port == MDNS for s in listeners)
     flavour, certain = _by_program(process, served or discovery, programs)
+    if flavour is not None and flavour.python_package:
+        # frozen: it holds the library, and is a speaker for sure if it has loaded what the library loads and is open to all
+        certain = everywhere and bool(loaded_from(process.pid))
     if flavour is not None and (certain or served):
         version = programs.version_of(f"/proc/{process.pid}/exe") or programs.version_of(process.executable)
         return Candidate(process, flavour, certain, listeners, environment_of(process.pid), version=version)

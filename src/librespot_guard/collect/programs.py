@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from librespot_guard.catalog import Catalog, Flavour
+from librespot_guard.collect import frozen
 
 T = TypeVar("T")
 
@@ -33,6 +34,8 @@ _ELF_MARKERS: tuple[tuple[str, tuple[bytes, ...]], ...] = (
 _VERSION_BEFORE: dict[str, bytes] = {"snapserver": b"\0Snapserver\0"}
 _VERSION = re.compile(rb"\0(\d{1,4}\.\d{1,4}\.\d{1,4})\Z")
 _MAX_PLACES = 64
+# modules of a library that a frozen speaker holds: a module of somebody else that has the name of the library has not these in it
+_FROZEN = ("zeroconf", "core", "proto.Connect_pb2")
 _JAVA = re.compile(r"java|jsvc")
 # they run programs of other people: their own name or that of a script says nothing
 _INTERPRETERS = re.compile(
@@ -65,12 +68,12 @@ class Programs:
 
     def of_executable(self, path: str) -> tuple[Flavour | None, bool]:
         """The flavour that an executable is by its content, and whether it could be read."""
-        held = _once(path, self.known, _elf)
+        held = _once(path, self.known, self._elf)
         return (self._flavour(held.name) if held else None), held is not None
 
     def version_of(self, path: str) -> str | None:
         """The version that an executable says it is, None if it says none that can be told."""
-        held = _once(path, self.known, _elf)
+        held = _once(path, self.known, self._elf)
         return held.version if held else None
 
     def of_java(self, argv: Sequence[str], resolve: Callable[[str], str]) -> tuple[Flavour | None, bool]:
@@ -87,6 +90,19 @@ class Programs:
                 if held or (held is None and named):
                     return flavour, bool(held)
         return None, False
+
+    def _elf(self, descriptor: int, size: int) -> Held:
+        with mmap.mmap(descriptor, min(size, _MAX_SEARCHED), access=mmap.ACCESS_READ) as content:
+            if content[:4] != b"\x7fELF":
+                return Held("")
+            for name, markers in _ELF_MARKERS:
+                if all(content.find(marker) >= 0 for marker in markers):
+                    return Held(name, _version(content, _VERSION_BEFORE.get(name)))
+        for flavour in self.catalog.flavours:
+            package = flavour.python_package
+            if package and frozen.holds(descriptor, size, (f"{package}.{part}" for part in _FROZEN)):
+                return Held(flavour.name)
+        return Held("")
 
     def _flavour(self, name: str) -> Flavour | None:
         return next((f for f in self.catalog.flavours if f.name == name), None)
@@ -134,16 +150,6 @@ def _once(path: str, known: dict[tuple[int, int], T | None], look: Callable[[int
         return None
     finally:
         os.close(descriptor)
-
-
-def _elf(descriptor: int, size: int) -> Held:
-    with mmap.mmap(descriptor, min(size, _MAX_SEARCHED), access=mmap.ACCESS_READ) as content:
-        if content[:4] != b"\x7fELF":
-            return Held("")
-        for name, markers in _ELF_MARKERS:
-            if all(content.find(marker) >= 0 for marker in markers):
-                return Held(name, _version(content, _VERSION_BEFORE.get(name)))
-    return Held("")
 
 
 def _version(content: mmap.mmap, before: bytes | None) -> str | None:
