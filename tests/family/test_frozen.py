@@ -62,7 +62,9 @@ def scanned(host: Host, *options: str) -> list[dict[str, Any]]:
 def test_a_frozen_speaker_is_found(programs: Mapping[str, Path], tmp_path: Path, kind: str) -> None:
     """Under any name, whether or not it answers; what can't be told of a program that is no Python text is said."""
     place = tmp_path / "installed"
-    shutil.copytree(programs[kind].parent, place, ignore=shutil.ignore_patterns("folder", "other") if kind == "one" else None)
+    shutil.copytree(
+        programs[kind].parent, place, ignore=shutil.ignore_patterns("folder", "other") if kind == "one" else None
+    )
     program = (place / programs[kind].name).rename(place / "music box")
     with street() as (speaker, _):
         with listening(speaker, [str(program), "Kitchen", "7777"], 7777, tmp_path):

@@ -200,7 +200,7 @@ def load(name: str, folders: Sequence[str] | None = None, home: str = "") -> Uni
     drop_ins = {
         Path(p).name: p
         for f in reversed(folders)
-        for n in (name.rpartition(".")[2], *names)
+        for n in (name.rpartition(".")[2], *_prefixes(name), *names)
         for p in _drop_ins(f"{f}/{n}.d")
     }
     files = [*([main] if main else []), *(drop_ins[n] for n in sorted(drop_ins))]
@@ -214,6 +214,14 @@ def load(name: str, folders: Sequence[str] | None = None, home: str = "") -> Uni
             gaps.append(Gap(f"the unit file {file}", content.gap.why, content.gap.hint))
         lines += _lines(content.text or "", file)
     return Unit(name, tuple(files), tuple(lines), home, tuple(gaps))
+
+
+def _prefixes(name: str) -> Iterator[str]:
+    """The names of folders that hold drop-ins of all units with a prefix, the widest first: "a-.service" for "a-b.service" (systemd.unit(5))."""
+    stem, _, kind = name.rpartition(".")
+    parts = stem.partition("@")[0].split("-")
+    for count in range(1, len(parts)):
+        yield f"{'-'.join(parts[:count])}-.{kind}"
 
 
 def _masked(path: str) -> bool:
