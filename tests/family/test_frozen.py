@@ -66,9 +66,8 @@ def test_a_frozen_speaker_is_found(programs: Mapping[str, Path], tmp_path: Path,
         programs[kind].parent, place, ignore=shutil.ignore_patterns("folder", "other") if kind == "one" else None
     )
     program = (place / programs[kind].name).rename(place / "music box")
-    with street() as (speaker, _):
-        with listening(speaker, [str(program), "Kitchen", "7777"], 7777, tmp_path):
-            asked, silent = scanned(speaker), scanned(speaker, "--no-ask")
+    with street() as (speaker, _), listening(speaker, [str(program), "Kitchen", "7777"], 7777, tmp_path):
+        asked, silent = scanned(speaker), scanned(speaker, "--no-ask")
     for found in (asked, silent):
         (service,) = found
         assert service["flavour"] == "librespot-python"
