@@ -32,7 +32,7 @@ class Environment:
 
     `ct` is "none" (before conntrack), "new", "established", "related" or "untracked"; `tainted` after a rewrite that is not followed. `oif` is the interface
     by which a forwarded packet leaves, `egress` whether it is there already. `masked` says that the source was translated, to
-    `source` if that is a constant.
+    `source` if that is a constant. `apart` says that the chain which runs may see a packet in fragments.
     """
 
     dst: int | None
@@ -47,6 +47,7 @@ class Environment:
     egress: bool = False
     masked: bool = False
     source: int | None = None
+    apart: bool = False
 
     def assigned(self, name: str, value: int | None) -> "Environment":
         """With "mark" or "ct_mark" set to a host integer, or to something unknown (None)."""
@@ -138,6 +139,7 @@ class Reader:
             "protocol": 0x0800 if v4 else 0x86DD,
             "ethertype": 0x0800 if v4 else 0x86DD,
             "fragment": 0,
+            **dict.fromkeys(fields.FRAGMENTED, None if env.apart else 0),
             "iifname": interface_number("" if env.egress else self.iface),
             "iif": 0 if env.egress else link.index if link else None,
             "iiftype": link.arp_type if link else None,
