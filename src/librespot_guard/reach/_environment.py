@@ -270,6 +270,12 @@ class Reader:
         )
         if not found.certain:
             return None
+        if self.family == "ipv4" and self._to_neighbours():
+            # nft_fib4_eval: a packet from 0.0.0.0 to those belongs to its interface, whatever is looked up
+            if not flags & _FIB_SADDR:
+                return None
+            if source == 0:
+                found = replace(found, kind="unicast", devs=(self.iface,))
         # nft_fib4_eval: a broadcast route counts as a route; nft_fib6_eval: local and anycast ones do not
         usable = found.kind in (
             ("unicast", "broadcast", "multicast") if self.family == "ipv4" else ("unicast", "multicast")
@@ -283,6 +289,11 @@ class Reader:
             return interface_number(out)
         link = self.world.link(out)
         return link.index if link else None
+
+    def _to_neighbours(self) -> bool:
+        """Whether the destination is the limited broadcast or a multicast group of the link."""
+        dst = self.environment.dst
+        return dst is not None and (dst == 0xFFFFFFFF or dst >> 8 == 0xE00000)
 
     def _address_type(self, address: int, dev: str | None) -> int | None:
         """`fib … type`: only the local table decides for IPv4 (inet_dev_addr_type), any route for IPv6."""
