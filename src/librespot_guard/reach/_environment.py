@@ -44,7 +44,7 @@ class Environment:
     rule that sets a zone makes it a "template" of a connection: conntrack puts the connection in its place, or comes no more ("late").
     `tainted` after a rewrite that is not followed. `oif` is the interface
     by which a forwarded packet leaves, `egress` whether it is there already. `masked` says that the source was translated, to
-    `source` if that is a constant.
+    `source` if that is a constant. `apart` says that the chain which runs may see a packet in fragments.
     """
 
     dst: int | None
@@ -60,6 +60,7 @@ class Environment:
     egress: bool = False
     masked: bool = False
     source: int | None = None
+    apart: bool = False
 
     def assigned(self, name: str, value: int | None) -> "Environment":
         """With "mark", "ct_mark" or "ct_zone" set to a host integer, or to something unknown (None).
@@ -174,6 +175,7 @@ class Reader:
             "protocol": 0x0800 if v4 else 0x86DD,
             "ethertype": 0x0800 if v4 else 0x86DD,
             "fragment": 0,
+            **dict.fromkeys(fields.FRAGMENTED, None if env.apart else 0),
             "iifname": interface_number("" if env.egress else self.iface),
             "iif": 0 if env.egress else link.index if link else None,
             "iiftype": link.arp_type if link else None,
@@ -305,6 +307,12 @@ class Reader:
         )
         if not found.certain:
             return None
+        if self.family == "ipv4" and self._to_neighbours():
+            # nft_fib4_eval: a packet from 0.0.0.0 to those belongs to its interface, whatever is looked up
+            if not flags & _FIB_SADDR:
+                return None
+            if source == 0:
+                found = replace(found, kind="unicast", devs=(self.iface,))
         # nft_fib4_eval: a broadcast route counts as a route; nft_fib6_eval: local and anycast ones do not
         usable = found.kind in (
             ("unicast", "broadcast", "multicast") if self.family == "ipv4" else ("unicast", "multicast")
@@ -318,6 +326,11 @@ class Reader:
             return interface_number(out)
         link = self.world.link(out)
         return link.index if link else None
+
+    def _to_neighbours(self) -> bool:
+        """Whether the destination is the limited broadcast or a multicast group of the link."""
+        dst = self.environment.dst
+        return dst is not None and (dst == 0xFFFFFFFF or dst >> 8 == 0xE00000)
 
     def _address_type(self, address: int, dev: str | None) -> int | None:
         """`fib … type`: only the local table decides for IPv4 (inet_dev_addr_type), any route for IPv6."""

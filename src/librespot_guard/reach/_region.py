@@ -45,6 +45,15 @@ class Universe:
     _slots: dict[int, tuple[IntervalSet, list[Pair]]] = field(default_factory=dict)
     _ranks: dict[int, int] = field(default_factory=dict)
 
+    @property
+    def fragmented(self) -> bool:
+        """Whether rules that see fragments can tell them from whole packets."""
+        return any(map(self.free, fields.FRAGMENTED)) or not self.dropped.isdisjoint(fields.FRAGMENTED)
+
+    def free(self, *names: str) -> bool:
+        """Whether rules tell values of all these fields apart."""
+        return {d.name for d in self.dimensions}.issuperset(names)
+
     @classmethod
     def build(
         cls,

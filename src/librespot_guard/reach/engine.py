@@ -27,7 +27,9 @@ from librespot_guard.reach.world import World
 __all__ = ["Answer", "Engine", "Forwarded", "effective_priority", "reachable"]
 
 
-_WHOLE = IntervalSet.single(0)
+_NO, _YES = IntervalSet.single(0), IntervalSet.single(1)
+# the choices of extension headers with one of fragments
+_FRAGMENT = fields.exthdrs_where(fields.EXTENSION_BITS[44], 1, _YES)
 
 
 class Engine:
@@ -59,6 +61,7 @@ class Engine:
         self._idle: dict[Shape, Plain | Complex | None] = {}
         self._hooks: dict[str, Hooks] = {}
         self._order: dict[tuple[str, int], tuple[int, ...]] = {}
+        self.asked: dict[tuple[str, bool], bool] = {}
 
     def hooks(self, world: World) -> Hooks:
         """The hooks of a namespace on the way."""
@@ -83,7 +86,7 @@ class Engine:
         """Whether no rule on the way rewrites packets, so that a packet of this protocol stays one."""
         for world in self._worlds:
             shapes = self._shapes(world, settled=True)
-            cone(self._starts(Hooks(world, self.family, shapes.code)), shapes.code)
+            cone(self.starts(Hooks(world, self.family, shapes.code)), shapes.code)
             if shapes.rewrites:
                 return False
         return True
@@ -100,7 +103,7 @@ class Engine:
                             found.append(other)
         return found
 
-    def _starts(self, hooks: Hooks) -> list[Placed]:
+    def starts(self, hooks: Hooks) -> list[Placed]:
         """The base chains of a namespace that packets of these questions can meet."""
         found = [*hooks.at("ingress", self.iface), *hooks.at("prerouting"), *hooks.at("input")]
         if self.forwards:
@@ -121,7 +124,7 @@ class Engine:
     @cached_property
     def _cones(self) -> list[tuple[World, list[Code]]]:
         """Every chain that packets of these questions can come through, by namespace."""
-        return [(w, cone(self._starts(self.hooks(w)), self.shapes(w).code)) for w in self._worlds]
+        return [(w, cone(self.starts(self.hooks(w)), self.shapes(w).code)) for w in self._worlds]
 
     @property
     def worlds_on_the_way(self) -> list[tuple[World, list[Code]]]:
@@ -182,7 +185,7 @@ class Engine:
             edges.update(low for low, _ in routing.elementary(world, self.family))
         edges.update(edge for values in tested.get("saddr", ()) for low, high in values for edge in (low, high + 1))
         self._idle = idle
-        if fields.CHOSEN_HEADERS.isdisjoint(tested):
+        if tested.keys().isdisjoint(fields.CHOSEN_HEADERS.union(fields.OF_ONE_PIECE)):
             return Universe.build(self.family, self.proto, edges, tested)
         return Universe.build(self.family, self.proto, edges, tested, *headers.seen(self, tested))
 
@@ -273,8 +276,10 @@ class Engine:
     def _uncut(self, sure: Region, walkers: "_Walkers") -> Region:
         """What of a region surely gets through, where fragments may hide a part of the header: of those only the first is followed."""
         universe = self.universe
-        whole = universe.class_mask("tcp_cut", _WHOLE)
-        if whole == (1 << universe.classes) - 1:
+        whole = every = (1 << universe.classes) - 1
+        for name in filter(universe.free, fields.FRAGMENTED):
+            whole &= universe.class_mask(name, _NO)
+        if whole == every or not universe.fragmented:
             return sure
         walkers.reasons[headers.CUT] += 1
         return restricted(sure, None, whole)
@@ -288,8 +293,21 @@ class Engine:
     def _run(self, walkers: "_Walkers", entry: tuple[int, int]) -> Passage:
         """Send every packet to an entry."""
         run = Passage(self.family, self.proto, self.universe, self.hooks, walkers.of, self.forwards)
-        run.enter(self.world, self.iface, {Environment(*entry): self.universe.full()})
+        run.enter(self.world, self.iface, {Environment(*entry): self._sent()})
         return run
+
+    def _sent(self) -> Region:
+        """Every packet that can be sent: a header is cut only in a fragment, and hidden only behind a fragment header."""
+        universe = self.universe
+        header = universe.class_mask("exthdrs", _FRAGMENT)
+        never = 0
+        if universe.free("tcp_cut", "more_fragments"):
+            never |= universe.class_mask("tcp_cut", _YES) & universe.class_mask("more_fragments", _NO)
+        # where rules see headers only behind defragmentation, that one is gone
+        if universe.free("l4_hidden", "exthdrs") and header:
+            never |= universe.class_mask("l4_hidden", _YES) & ~header
+        every = (1 << universe.classes) - 1
+        return restricted(universe.full(), None, every & ~never) if never else universe.full()
 
     def _wanted(self, walkers: "_Walkers", arrival: Arrival, entry: tuple[int, int], wanted: tuple[int, int]) -> bool:
         """Whether packets arrive (or may arrive) where it was asked for."""

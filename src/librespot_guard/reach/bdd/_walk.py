@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from librespot_guard.reach import routing
-from librespot_guard.reach._headers import CUT, early
+from librespot_guard.reach._headers import CUT
+from librespot_guard.reach._hooks import apart, reassembles
 from librespot_guard.reach.bdd import _routes as routes
 from librespot_guard.reach.bdd._machine import Machine
 from librespot_guard.reach.intervals import IntervalSet
@@ -49,6 +50,7 @@ class Walk:
         self, space: Space, packet: Packet, hooks: dict[str, list[tuple[Table, Chain]]], *, tracks: bool
     ) -> None:
         self.space, self.packet, self.hooks, self.tracks = space, packet, hooks, tracks
+        self._whole = reassembles(packet.wire.world, packet.wire.family)
         self.machine = Machine(space, packet, lambda expr, live: routes.fib(space, packet, expr, live))
         self._steps = 0
         self._none: Function = space.false
@@ -68,6 +70,7 @@ class Walk:
         here = space.equal(packet.field("dport", 16), dport)
         address = space.equal(packet.field("daddr", packet.wire.address_bits), dst)
         delivered = region & here & (address | packet.translated) & ~packet.refused
+        delivered = delivered & packet.sent(whole=self._whole)
         if not (followed := packet.followed()).valid():
             delivered = delivered & (followed | space.oracle(CUT))
         if packet.lost.satisfiable():
@@ -119,8 +122,7 @@ class Walk:
     def _base(self, table: Table, chain: Chain, region: Function) -> Function:
         """One base chain; what goes on."""
         self._accepted = self._none
-        hook = chain.hook.hook if chain.hook else ""
-        self.packet.in_parts = hook in ("ingress", "prerouting") and any(early([chain], tracks=self.tracks))
+        self.packet.in_parts = apart(chain, self.packet.wire.family, whole=self._whole)
         fallen = self._chain(table, chain, region, 0)
         accepts = chain.hook is None or chain.hook.policy == "accept"
         return self._accepted | fallen if accepts else self._accepted

@@ -34,6 +34,7 @@ from librespot_guard.firewall.model_beyond import Connlimit
 from librespot_guard.reach import _fields as question
 from librespot_guard.reach import _headers as headers
 from librespot_guard.reach import routing
+from librespot_guard.reach._hooks import apart, reassembles
 from librespot_guard.reach.bdd._bits import Function, NeedRawError, Tag, Vector, constant
 from librespot_guard.reach.bdd._edges import OPAQUE, EdgeAlgebra, EdgePacket
 from librespot_guard.reach.bdd._machine import Machine
@@ -131,16 +132,14 @@ class BddEngine:
     @cached_property
     def _unclear(self) -> frozenset[str]:
         """Free fields about which nothing is said."""
-        early = set(
-            map(id, headers.early((c for h in ("ingress", "prerouting") for _, c in self._hooks[h]), tracks=True))
+        whole = reassembles(self.world, self.family)
+        parts: dict[bool, list[tuple[Table, Chain]]] = {True: [], False: []}
+        for placed in chained.from_iterable(self._hooks.values()):
+            parts[apart(placed[1], self.family, whole=whole)].append(placed)
+        early, late = (
+            (e for _, c in self._reached(parts[part]) for r in c.rules for e in r.exprs) for part in (True, False)
         )
-        before = self._reached([(t, c) for h in ("ingress", "prerouting") for t, c in self._hooks[h] if id(c) in early])
-        return headers.hidden(
-            (e for _, c in self._cone for r in c.rules for e in r.exprs),
-            (e for _, c in before for r in c.rules for e in r.exprs),
-            self.family,
-            tracks=self._tracks,
-        )
+        return headers.hidden(early, late, self.family, self.proto, tracks=self._tracks, whole=whole)
 
     @cached_property
     def _translates(self) -> bool:
