@@ -78,7 +78,11 @@ def exchange(address: str, port: int, request: str, *, seconds: float = SECONDS)
     received = bytearray()
     with socket.socket(family, socket.SOCK_STREAM) as connection:
         connection.settimeout(seconds)
-        connection.connect((address, port))
+        try:
+            connection.connect((address, port))
+        except ConnectionResetError:
+            # it was accepted, and reset before this side looked
+            return Received(b"", "reset")
         # end by a reset: a daemon whose answer ends with the connection would keep TIME-WAIT on its port, and one that
         # binds without SO_REUSEADDR (librespot-python) could not start again after a mere look at it
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))
