@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oxidd.bcdd import BCDDFunction, BCDDManager
+from oxidd.util import DDMemoryError
 
 from librespot_guard.reach.bdd._algebra import Algebra, slots
 from librespot_guard.reach.bdd._bits import Function, Pairs, Tag, Vector
@@ -144,7 +145,18 @@ class Space(Algebra):
         return self.manager.num_inner_nodes() <= self.nodes // 2
 
     def choice(self, delivered: Function, sure: Function, source: int) -> dict[str, int] | None:
-        """The lowest values of the free fields with which a packet of `source` is surely delivered, else perhaps; None if never."""
+        """The lowest values of the free fields with which a packet of `source` is surely delivered, else perhaps; None if never.
+
+        Raises oxidd's DDMemoryError.
+        """
+        try:
+            return self._choice(delivered, sure, source)
+        except DDMemoryError:
+            # what earlier questions left behind goes only when asked to
+            self.manager.gc()
+            return self._choice(delivered, sure, source)
+
+    def _choice(self, delivered: Function, sure: Function, source: int) -> dict[str, int] | None:
         here = self._function(self.sources([self._slot(source)])) & self.possible
         surely = self._function(sure) & here
         region = surely if surely.satisfiable() else self._function(delivered) & here

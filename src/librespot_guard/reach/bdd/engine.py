@@ -8,8 +8,8 @@ know is a variable of its own ("oracle"): `may` is what some outcome delivers, `
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from itertools import chain as chained
 from typing import TYPE_CHECKING
 
@@ -64,9 +64,19 @@ class BddAnswer(Answer):
 
     listed: bool = True
     _spaces: tuple[tuple[int, int, Space, Function, Function], ...] = field(default=(), repr=False, compare=False)
+    # the same answer with more room, where a packet can't be found in this one
+    _larger: Callable[[], BddAnswer] | None = field(default=None, repr=False, compare=False)
 
     def choices(self, source: int) -> dict[str, int]:
         """Fields of a packet of `source` that gets through, and its "daddr" and "dport"; KeyError if there is none."""
+        try:
+            return self._chosen(source)
+        except DDMemoryError:
+            if self._larger is None:
+                raise KeyError(source) from None
+            return self._larger().choices(source)
+
+    def _chosen(self, source: int) -> dict[str, int]:
         for dst, dport, space, delivered, sure in self._spaces:
             found = space.choice(delivered, sure, source)
             if found is not None:
@@ -186,16 +196,21 @@ class BddEngine:
 
     def ask(self, dst: int, dport: int) -> BddAnswer:
         """Who reaches `dport` at the address `dst` (a number) of this host over the interface."""
+        return self._within(dst, dport, _CAPACITIES)
+
+    def _within(self, dst: int, dport: int, capacities: tuple[int, ...]) -> BddAnswer:
         reason = "the ruleset is too large for the second engine"
-        for nodes in _CAPACITIES:
+        for number, nodes in enumerate(capacities, 1):
             try:
-                return self._ask(dst, dport, nodes)
+                found = self._ask(dst, dport, nodes)
+                more = capacities[number:]
+                return replace(found, _larger=partial(self._within, dst, dport, more)) if more else found
             except DDMemoryError:
                 continue
             except NeedRawError:
                 # bits of the source went into a mark or an address
                 self._raw = True
-                return self.ask(dst, dport)
+                return self._within(dst, dport, capacities)
             except (TooManyOraclesError, TooManyStepsError) as error:
                 reason = str(error) or reason
                 break
