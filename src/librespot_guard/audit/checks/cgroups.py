@@ -8,7 +8,7 @@ from librespot_guard.audit.model import Check, Finding, Unable
 from librespot_guard.firewall.cgroups import cgroup_paths_of, cgroups_of
 from librespot_guard.firewall.model import TABLE_DORMANT
 
-# cgroup_mt_v2 asks for the socket of a packet (skb_to_full_sk), which the first of a flow has not yet
+# cgroup_mt asks for the socket of a packet (net/netfilter/xt_cgroup.c), which the first of a flow has not yet
 _UNSEEN = "on the way in, a packet that opens a flow has no socket yet: `-m cgroup` does not match it"
 _ROOT = "1"  # the id of the root cgroup: who does not see it sees only a part of the tree
 
