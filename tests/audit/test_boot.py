@@ -151,7 +151,10 @@ def test_units_of_a_user() -> None:
         unit(folder, "librespot.service", PLAIN, "multi-user.target")
         for place, text in (
             ("usr/lib/systemd/user/librespot.service", "[Service]\nIPAddressDeny=10.0.0.0/8\n"),
-            ("home/anna/.config/systemd/user/librespot.service", "[Unit]\nAfter=b.service\n[Service]\nSocketBindDeny=any\n"),
+            (
+                "home/anna/.config/systemd/user/librespot.service",
+                "[Unit]\nAfter=b.service\n[Service]\nSocketBindDeny=any\n",
+            ),
             ("etc/systemd/user/librespot.service.d/all.conf", "[Service]\nIPAddressDeny=any\n"),
         ):
             path = folder / place
