@@ -247,8 +247,8 @@ def _open_rules(world: World) -> dict[tuple[str, int], Callable[[Packet], bool]]
                     or (isinstance(e, fw.Ct) and (e.key in unsure or (templates and e.key != "state")))
                     or (isinstance(e, fw.Payload) and "payload" in unsure)
                     or (isinstance(e, fw.Xt) and e.kind == "match" and e.name not in MATCHES)
-                    # the interpreter takes the address of masquerading for unknown
-                    or (masked and isinstance(e, fw.Payload) and e.base == "network" and e.offset >= 8)
+                    # the interpreter takes the address and the port of masquerading for unknown
+                    or (masked and isinstance(e, fw.Payload) and (e.base == "transport" or e.offset >= 8))
                     for e in rule.exprs
                 ):
                     out[f"{table.family} {table.name}", rule.handle] = _always
