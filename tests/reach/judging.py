@@ -278,11 +278,7 @@ def _unsure_keys(world: World) -> set[str]:
 
 def _of_the_sender(expr: fw.Expr) -> bool:
     """Whether an expression reads bytes that a question leaves to the sender, of whatever packet."""
-    return isinstance(expr, fw.Payload) and any(
-        expr.offset < end and start < expr.offset + expr.length
-        for spans in _LEFT_OPEN.get(expr.base, {"": [(0, 999)]}).values()
-        for start, end in spans
-    )
+    return isinstance(expr, fw.Payload) and any(_overlaps(expr, s) for s in _LEFT_OPEN.get(expr.base, _ALL).values())
 
 
 def _always(_packet: Packet) -> bool:
@@ -301,13 +297,16 @@ _LEFT_OPEN = {
 }
 
 
+_ALL = {"": [(0, 999)]}
+
+
 def _reads_the_open(loads: Sequence[fw.Payload], packet: Packet) -> bool:
-    for load in loads:
-        kinds = _LEFT_OPEN.get(load.base, {"": [(0, 999)]})
-        key = {"link": "", "network": packet.family, "transport": packet.proto}.get(load.base, "")
-        if any(load.offset < end and start < load.offset + load.length for start, end in kinds[key]):
-            return True
-    return False
+    key = {"link": "", "network": packet.family, "transport": packet.proto}
+    return any(_overlaps(load, _LEFT_OPEN.get(load.base, _ALL)[key.get(load.base, "")]) for load in loads)
+
+
+def _overlaps(load: fw.Payload, spans: Sequence[tuple[int, int]]) -> bool:
+    return any(load.offset < end and start < load.offset + load.length for start, end in spans)
 
 
 def _looks_at_filled_sets(world: World) -> bool:

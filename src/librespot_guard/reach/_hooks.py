@@ -29,6 +29,7 @@ CONNTRACK_PRIORITY = -200  # NF_IP_PRI_CONNTRACK
 # NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC
 NAT_PRIORITIES = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
 _MOST_ORDERS = 24
+LATE = "rules for addresses look at a packet that was given a zone, but no connection"
 # the xt extensions of which a rule surely brings defragmentation with it (nf_ct_netns_get, nf_defrag_ipv4_enable in their checkentry)
 _TRACKING = frozenset((
     "conntrack", "state", "connbytes", "connlabel", "connlimit", "connmark", "helper", "cluster", "socket", "CT", "CONNMARK",

@@ -72,13 +72,13 @@ def _whole(region: Region, held: list[int], strokes: Strokes) -> Painted:
             canvas[first] = colour
         else:
             canvas[first:end] = _STRIPE[colour] * (end - first)
-    parts = []
-    same = set(region.values())
-    for only in _ONLY:
-        found = list(compress(held, canvas.translate(only)))
-        alike = dict.fromkeys(found, *same) if len(same) == 1 else None
-        parts.append(dict(zip(found, map(region.__getitem__, found), strict=True)) if alike is None else alike)
-    accept, stop, fall, rest = parts
+    parts = [list(compress(held, canvas.translate(only))) for only in _ONLY]
+    classes = set(region.values())
+    if len(classes) == 1:
+        # most often no rule tells classes apart
+        accept, stop, fall, rest = (dict.fromkeys(part, *classes) for part in parts)
+    else:
+        accept, stop, fall, rest = ({slot: region[slot] for slot in part} for part in parts)
     region.clear()
     region.update(rest)
     return Painted(accept, stop, fall)

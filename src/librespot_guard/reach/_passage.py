@@ -13,6 +13,7 @@ from librespot_guard.reach import routing
 from librespot_guard.reach._environment import Environment
 from librespot_guard.reach._hooks import (
     CONNTRACK_PRIORITY,
+    LATE,
     NAT_PRIORITIES,
     Hooks,
     apart,
@@ -207,7 +208,7 @@ class Passage:
             if chain.hook.kind == "nat" and (environment.ct != "new" or done):
                 merge(out, environment, region)
                 if environment.ct == "late":
-                    walker.reasons["rules for addresses look at a packet that was given a zone, but no connection"] += 1
+                    walker.reasons[LATE] += 1
                     add(self.stopped, region)
                 continue
             result = walker.chain(table, chain, environment, region)

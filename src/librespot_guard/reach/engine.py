@@ -6,6 +6,7 @@ not analysed), both continuations are followed: `may` is what gets through in so
 
 from collections import Counter
 from functools import cached_property, reduce
+from typing import NamedTuple
 
 from librespot_guard.reach import _fields as fields
 from librespot_guard.reach import _headers as headers
@@ -15,7 +16,7 @@ from librespot_guard.reach._environment import Environment, interface_number
 from librespot_guard.reach._hooks import Hooks, Placed, cone, effective_priority, operations, reads
 from librespot_guard.reach._landings import Landings, dead, moves, shapes_with
 from librespot_guard.reach._lower import Op, Rewrite, Test
-from librespot_guard.reach._outcome import Complex, Plain  # noqa: TC001 - beside its neighbours
+from librespot_guard.reach._outcome import Complex, Plain
 from librespot_guard.reach._passage import Arrival, Passage
 from librespot_guard.reach._region import Region, Universe, add, meet, remove, restricted
 from librespot_guard.reach._shapes import Code, Shape, Shapes, Sourced, impossible, read_by
@@ -57,8 +58,7 @@ class Engine:
         self.world, self.iface, self.family, self.proto = world, iface, family, proto
         self.target = target or world
         self.forwards = onward or self.target is not world
-        self._narrow: Universe | None = None
-        self._idle: dict[Shape, Plain | Complex | None] = {}
+        self._narrow: _Scope | None = None
         self._hooks: dict[str, Hooks] = {}
         self._order: dict[tuple[str, int], tuple[int, ...]] = {}
         self.asked: dict[tuple[str, bool], bool] = {}
@@ -115,11 +115,15 @@ class Engine:
     @property
     def universe(self) -> Universe:
         """The slots and classes of the question that was asked last, or of all of them."""
+        return self._scope.universe
+
+    @property
+    def _scope(self) -> "_Scope":
         return self._narrow or self._wide
 
     @cached_property
-    def _wide(self) -> Universe:
-        return self._universe(frozenset())
+    def _wide(self) -> "_Scope":
+        return self._scoped(frozenset())
 
     @cached_property
     def _cones(self) -> list[tuple[World, list[Code]]]:
@@ -149,7 +153,7 @@ class Engine:
     def _landings(self) -> Landings:
         return Landings(self)
 
-    def _specialised(self, dst: int, dport: int) -> Universe | None:
+    def _specialised(self, dst: int, dport: int) -> "_Scope | None":
         """A universe for one question, without what only rules need that cannot match it; None if the packet may change on its way."""
         if self.forwards:
             return None
@@ -159,11 +163,9 @@ class Engine:
             fixed |= {"iif": link.index, "iiftype": link.arp_type, "iifgroup": link.group}
         if not all(dead(shape, fixed) for shape in self._changing):
             return None
-        return self._universe(
-            frozenset(op for op in self._operations if isinstance(op, Test) and impossible(op, fixed))
-        )
+        return self._scoped(frozenset(op for op in self._operations if isinstance(op, Test) and impossible(op, fixed)))
 
-    def _universe(self, dead: frozenset[Op | Sourced]) -> Universe:
+    def _scoped(self, dead: frozenset[Op | Sourced]) -> "_Scope":
         """The universe of all rules but those with one of these premises, which never holds."""
         tested: dict[str, list[IntervalSet]] = {}
         edges: set[int] = set()
@@ -184,10 +186,9 @@ class Engine:
                 edges.update(code.edges(live))
             edges.update(low for low, _ in routing.elementary(world, self.family))
         edges.update(edge for values in tested.get("saddr", ()) for low, high in values for edge in (low, high + 1))
-        self._idle = idle
         if tested.keys().isdisjoint(fields.CHOSEN_HEADERS.union(fields.OF_ONE_PIECE)):
-            return Universe.build(self.family, self.proto, edges, tested)
-        return Universe.build(self.family, self.proto, edges, tested, *headers.seen(self, tested))
+            return _Scope(Universe.build(self.family, self.proto, edges, tested), idle)
+        return _Scope(Universe.build(self.family, self.proto, edges, tested, *headers.seen(self, tested)), idle)
 
     def ask(self, dst: int, dport: int) -> Answer:
         """Who reaches `dport` at the address `dst` (a number) of the target over the interface."""
@@ -286,9 +287,8 @@ class Engine:
 
     def walker(self, world: World, iface: str) -> Walker:
         """A walker for the question that was asked last."""
-        shapes, narrow = self.shapes(world), self.universe
-        idle = self._idle if self._narrow is not None else {}
-        return Walker(world, iface, self.family, self.proto, narrow, shapes.code, shapes.maps, idle)
+        shapes, (universe, idle) = self.shapes(world), self._scope
+        return Walker(world, iface, self.family, self.proto, universe, shapes.code, shapes.maps, idle)
 
     def _run(self, walkers: "_Walkers", entry: tuple[int, int]) -> Passage:
         """Send every packet to an entry."""
@@ -327,6 +327,13 @@ class Engine:
             return arrival.world is self.target and (environment.dst, environment.dport) == wanted
         # asked about a port of this host, which it hands on
         return bool(arrival.crossed) and entry == wanted and arrival.crossed[0][0] == self.world.namespace.id
+
+
+class _Scope(NamedTuple):
+    """The slots and classes of a question, and the shapes that do nothing with any of its packets, whose edges are not among them."""
+
+    universe: Universe
+    idle: dict[Shape, Plain | Complex | None]
 
 
 class _Walkers:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from librespot_guard.reach import routing
 from librespot_guard.reach._headers import CUT
-from librespot_guard.reach._hooks import apart, reassembles
+from librespot_guard.reach._hooks import LATE, apart, reassembles
 from librespot_guard.reach.bdd import _routes as routes
 from librespot_guard.reach.bdd._machine import Machine
 from librespot_guard.reach.intervals import IntervalSet
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 CONNTRACK, NAT_DST, NAT_SRC = -200, -100, 100  # enum nf_ip_hook_priorities
 _MOST_STEPS = 200_000
 _DEPTH = 16  # NFT_JUMP_STACK_SIZE
-
-
-_LATE = "rules for addresses look at a packet that was given a zone, but no connection"
 
 
 class TooManyStepsError(Exception):
@@ -112,7 +109,7 @@ class Walk:
         late = region & self.packet.template
         if late.satisfiable() and any(_is_nat(chain) for _, chain in self.hooks[hook]):
             # a template that came behind tracking: the chains look at it, and may stop it, but translate nothing
-            region = region & (~late | self.space.oracle(_LATE))
+            region = region & (~late | self.space.oracle(LATE))
         for table, chain in self.hooks[hook]:
             if _is_nat(chain):
                 asked = region & self.packet.tracked & ~self._translated
