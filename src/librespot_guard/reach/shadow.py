@@ -18,6 +18,8 @@ from librespot_guard.firewall.model import Chain, Table
 from librespot_guard.reach import _limits as limits
 from librespot_guard.reach._arms import Arms, domain, doubtful, readable, reads
 from librespot_guard.reach._claims import Box, Claims
+from librespot_guard.reach._fields import FRAGMENTED
+from librespot_guard.reach._hooks import apart, reassembles
 from librespot_guard.reach._region import Universe
 from librespot_guard.reach._shapes import Code, Shapes
 from librespot_guard.reach._suffix import redundant
@@ -117,12 +119,12 @@ def scan(world: World, family: str, hook: str, *, details: bool = True) -> list[
     found = {
         (t.family, t.name, c.name): (t, c) for device in devices for t, c in world.base_chains(hook, family, device)
     }
-    return [(t, c, _Scanner(shapes, family, hook, details=details).base(t, c)) for t, c in found.values()]
+    return [(t, c, _Scanner(shapes, world, family, hook, details=details).base(t, c)) for t, c in found.values()]
 
 
 class _Scanner:
-    def __init__(self, shapes: Shapes, family: str, hook: str, *, details: bool) -> None:
-        self.shapes, self.family, self.hook, self.details = shapes, family, hook, details
+    def __init__(self, shapes: Shapes, world: World, family: str, hook: str, *, details: bool) -> None:
+        self.shapes, self.world, self.family, self.hook, self.details = shapes, world, family, hook, details
         self.rules: list[RuleId] = []
         self.match: dict[int, tuple[tuple[Box, ...], bool, str | None]] = {}
         self._numbers: dict[int, int] = {}
@@ -137,7 +139,8 @@ class _Scanner:
                 RuleId(table.family, table.name, code.chain.name, i, r.handle) for i, r in enumerate(code.chain.rules)
             ]
         changed = doubtful(shape for code in codes for shape in code.distinct)
-        self.universe = _universe(self.family, codes, changed)
+        whole = not apart(chain, self.family, whole=reassembles(self.world, self.family))
+        self.universe = _universe(self.family, codes, changed, whole=whole)
         self.arms = Arms(self.universe, self.family, changed)
         self.states = [_State() for _ in self.rules]
         tree = Claims.empty(len(self.universe.starts), named=self.details)
@@ -314,7 +317,8 @@ def _inside(first: tuple[Box, ...], second: tuple[Box, ...]) -> bool:
     return all(any(c <= a and b <= d and not m & ~n for c, d, n in second) for a, b, m in first)
 
 
-def _universe(family: str, codes: list[Code], changed: frozenset[str]) -> Universe:
+def _universe(family: str, codes: list[Code], changed: frozenset[str], *, whole: bool) -> Universe:
+    """The universe of these rules; `whole`: they see no fragments."""
     found: dict[str, list[IntervalSet]] = {}
     seen: set[tuple[str, IntervalSet]] = set()
     shapes = dict.fromkeys(shape for code in codes for shape in code.distinct)
@@ -327,5 +331,7 @@ def _universe(family: str, codes: list[Code], changed: frozenset[str]) -> Univer
     for code in codes:
         edges.update(code.edges())
     domains = {name: domain(name, family) for name in found if readable(name, changed)}
+    if whole:
+        domains |= {name: IntervalSet.single(0) for name in FRAGMENTED if name in domains}
     most = max(64, min(limits.SCAN_CLASSES, limits.SCAN_CELLS // (len(edges) + 1)))
     return Universe.over(family, edges, found, domains, most=most)
