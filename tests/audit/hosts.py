@@ -57,10 +57,17 @@ def udp(port: int = 5353, *, pid: int = PID) -> Listener:
     return Listener("udp", "ipv6", "::", port, v6only=False, uid=998, pids=(pid,))
 
 
-def connect(port: int = PORT, *, pinned: bool = True, address: str = "::") -> ServiceListener:
-    """A Spotify Connect listener."""
+def connect(
+    port: int = PORT, *, pinned: bool = True, address: str = "::", any_host: bool | None = False
+) -> ServiceListener:
+    """A Spotify Connect listener; it was asked, and looks at the name."""
     return ServiceListener(
-        tcp(port, address), "connect", pinned, "`--zeroconf-port`" if pinned else "random port", "asked"
+        tcp(port, address),
+        "connect",
+        pinned,
+        "`--zeroconf-port`" if pinned else "random port",
+        "asked",
+        any_host=any_host,
     )
 
 

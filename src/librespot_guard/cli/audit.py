@@ -32,7 +32,7 @@ Examples:
 @click.option(
     "--probe",
     is_flag=True,
-    help="Also call each control interface here by a name that is not its own (two `GET /` each), as DNS rebinding does.",
+    help="Also call each HTTP interface of the services here by a name that is not its own (two requests each), as DNS rebinding does.",
 )
 @format_option()
 def audit(snapshot_file: Path | None, fail_on: str | None, ignore: tuple[str, ...], probe: bool, output: str) -> int:

@@ -57,14 +57,13 @@ class Received:
     ended: str
 
 
-def ask(address: str, port: int, *, seconds: float = SECONDS) -> Info | NoInfo:
+def ask(address: str, port: int, *, host: str | None = None, seconds: float = SECONDS) -> Info | NoInfo:
     """What the listener at an address answers, or why that is no answer of a Spotify Connect listener.
 
-    Raises OSError when nothing accepts a connection there.
+    `host` is the name it is called by (RFC 9110 7.2), its address if None. Raises OSError when nothing accepts a connection there.
     """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    # RFC 9110 7.2: a zone is of this host only and no part of the name
-    host = f"[{address.partition('%')[0]}]" if family == socket.AF_INET6 else address
+    if host is None:  # a zone is of this host only and no part of the name
+        host = f"[{address.partition('%')[0]}]" if ":" in address else address
     request = (
         f"GET /?action=getInfo HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
     )

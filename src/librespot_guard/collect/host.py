@@ -36,7 +36,7 @@ def snapshot(*, ask: bool = True, probe: bool = False, progress: Callable[[str],
 
     Args:
         ask: ask the services that were found who they are, by one `getInfo` each over loopback.
-        probe: send each control interface of theirs two `GET /`, one of them under a name that is not its own.
+        probe: send each HTTP interface of theirs (control, Spotify Connect) two requests, one of them under a name that is not its own.
         progress: told, in a few words, what is being read.
 
     Raises:
@@ -87,7 +87,7 @@ class _Reader:
         running = tuple(replace(s, manager=_manager(s)) for s in running)
         self.gaps += [gap for _, gaps in filter(None, built) for gap in gaps]
         if probe:
-            self.progress("asking control interfaces under a name that is not theirs")
+            self.progress("asking HTTP interfaces under a name that is not theirs")
             running, gaps = hostnames.ask_all(running, spaces)
             self.gaps += gaps
         self.progress("what is installed and does not run")

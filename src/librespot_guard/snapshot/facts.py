@@ -217,7 +217,7 @@ class ServiceListener:
     `pinned` is whether the port stays the same over a restart; `pinned_by` says which setting fixes it, or why it is not known.
     `known_by` says how the surface was told: "asked" (it answered getInfo), "catalogue", or "declared" (it does not run; its
     settings say that it would open this). `any_host` is whether it answers a stranger's host name as it answers its own, None
-    if it was not asked (`--probe`).
+    if it was not asked (`--probe`: control interfaces and Spotify Connect listeners).
     """
 
     listener: Listener
