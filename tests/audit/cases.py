@@ -5,6 +5,7 @@ from dataclasses import replace
 from audit.case import OPEN, SAFE, clean, has, speaker
 from audit.cases_boot import CASES as BOOT
 from audit.cases_cgroups import CASES as CGROUPS
+from audit.cases_created import CASES as CREATED
 from audit.cases_family import FAMILY
 from audit.cases_helpers import CASES as HELPERS
 from audit.cases_listing import CASES as LISTING
@@ -390,6 +391,7 @@ CASES = (
     *PATHS,
     *BOOT,
     *CGROUPS,
+    *CREATED,
     *HELPERS,
     *LISTING,
 )
