@@ -7,6 +7,7 @@ from audit.cases_boot import CASES as BOOT
 from audit.cases_cgroups import CASES as CGROUPS
 from audit.cases_created import CASES as CREATED
 from audit.cases_family import FAMILY
+from audit.cases_forwards import CASES as FORWARDS
 from audit.cases_helpers import CASES as HELPERS
 from audit.cases_listing import CASES as LISTING
 from audit.cases_paths import PATHS
@@ -392,6 +393,7 @@ CASES = (
     *BOOT,
     *CGROUPS,
     *CREATED,
+    *FORWARDS,
     *HELPERS,
     *LISTING,
 )

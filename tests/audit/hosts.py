@@ -32,6 +32,7 @@ from librespot_guard.snapshot import (
     NftDump,
     OtherFilter,
     Route,
+    Router,
     Service,
     ServiceListener,
     Snapshot,
@@ -105,6 +106,7 @@ def host(
     other_filters: tuple[OtherFilter, ...] = (),
     incomplete: tuple[Gap, ...] = (),
     sysctls: dict[str, str] | None = None,
+    routers: tuple[Router, ...] | None = (),
 ) -> Snapshot:
     """A host with these services, interfaces (name -> addresses) and kinds of interfaces; its default route leads over eth0."""
     links = [Link(1, "lo", up=True, arp_type=772)]
@@ -133,6 +135,7 @@ def host(
         listeners=tuple(x.listener for s in services for x in s.listeners) if listeners is None else listeners,
         nft=nft,
         other_filters=other_filters,
+        routers=routers,
     )
     return Snapshot(
         taken="2026-11-24T12:00:00Z",

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from librespot_guard.collect import getinfo
+from librespot_guard.collect.http import exchange, status_of
 from librespot_guard.collect.namespaces import in_namespace
 from librespot_guard.collect.services import reached_at
 from librespot_guard.errors import MachineError
@@ -43,10 +44,7 @@ def same_speaker(own: Info, address: str, port: int) -> bool:
 
 def _status(address: str, port: int, host: str) -> int | None:
     request = f"GET / HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    words = getinfo.exchange(address, port, request).data.split(b"\r\n", 1)[0].split()
-    if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
-        return None
-    return int(words[1])
+    return status_of(exchange(address, port, request).data)
 
 
 _ASKED_BY = {"api": any_host, "connect": any_speaker}

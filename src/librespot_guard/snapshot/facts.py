@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from librespot_guard.snapshot.boot_facts import Boot
 from librespot_guard.snapshot.filter_facts import FilterText, LegacyTable, NftDump, OtherFilter
+from librespot_guard.snapshot.router_facts import Router
 
 SCHEMA = "librespot-guard/snapshot/1"
 
@@ -187,6 +188,7 @@ class Namespace:
     speakers answered on its interfaces, None if nobody asked; `mdns_unshared`: a socket holds UDP 5353 and lets no other
     program have it too; `ipv6`: the kernel gives IPv6 sockets. Where `nft` is None, `texts` may tell of the packet filter
     instead (`snapshot import`); beside it, they hold the ipsets, and the listings that it is held against. `legacy` are the tables of legacy iptables.
+    `routers` are those that told of their port forwards, None if nobody asked (`--probe`).
     """
 
     id: str
@@ -207,6 +209,7 @@ class Namespace:
     mdns_unshared: bool = False
     ipv6: bool = True
     relays: tuple[Relay, ...] = ()
+    routers: tuple[Router, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
