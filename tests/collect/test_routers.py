@@ -8,19 +8,23 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from audit.hosts import librespot
 from family.ask import guard_on, obtained
-from librespot_guard import collect
+from librespot_guard import audit, collect
 from librespot_guard.collect import igd, routers, ssdp
 from librespot_guard.collect.untrusted_xml import Refused, parse
 from librespot_guard.lab import stranger
 from librespot_guard.lab.sandbox import Host, Sandbox
-from librespot_guard.snapshot import Gap, Namespace, PortMapping, Router
+from librespot_guard.snapshot import Gap, Namespace, PortMapping, Router, ServiceListener
+from reach.places import PORT as CONTAINER_PORT
+from reach.places import agree, listener, place
+from reach.test_bypasses import DROP_INPUT, published
 
 SPEAKER, INSIDE, OUTSIDE, STRANGER = "192.168.10.2", "192.168.10.1", "1.2.3.4", "1.2.3.9"
 PORT, FORWARDED = 37878, 4070
@@ -213,6 +217,25 @@ def asked() -> tuple[tuple[Router, ...], tuple[Gap, ...]]:
     found: Namespace = spaces[space.id]
     assert found.routers is not None
     return found.routers, gaps
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(("rules", "severity"), [(published(), ["critical"]), (published("drop"), []), ("", [])])
+def test_a_forward_to_a_published_port(rules: str, severity: list[str]) -> None:
+    """What a router forwards to a published port of a container leads to the service in it, as long as the host forwards it, too."""
+    told = Router("eth0", INSIDE, "WANIPConnection:1", OUTSIDE, (PortMapping("udp", 5000, SPEAKER, CONTAINER_PORT),))
+    with place() as stage:
+        stage.load(DROP_INPUT + rules)
+        gets_in = agree(stage, stage.packet(), "box", 80)
+        snapshot = stage.snapshot()
+    here, box = snapshot.namespaces
+    service = librespot(netns=box.id, listeners=(ServiceListener(listener(port=80), "connect", pinned=True),))
+    facts = replace(
+        snapshot, namespaces=(replace(here, routers=(told,)), replace(box, routers=())), services=(service,)
+    )
+
+    assert [f.severity for f in audit.run(facts).findings if f.id == "LG505"] == severity
+    assert gets_in == (severity == ["critical"])
 
 
 # ---- hostile routers ----
