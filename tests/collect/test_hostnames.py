@@ -1,7 +1,6 @@
 """Whether HTTP interfaces answer to any name (14 of docs/bypasses.md): real daemons, a server that looks at the name, and what is no HTTP."""
 
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from collect.household import running
 from collect.test_getinfo import ANSWER, http, server
 from collect.test_mdns import answer, speaker
 from family.ask import FORM, Ask, guard_on, login, obtained, scene, street
@@ -218,16 +218,9 @@ def test_how_often_others_are_asked(tmp_path: Path, arguments: list[str], hosts:
     """A speaker of somebody else gets one request, none with --no-ask, and a second one only with --probe; one that looks at the name is told so."""
     message = answer(*speaker("near", 4071, "192.168.10.2")).hex()
     log = tmp_path / "said"
-    with street() as (there, me), log.open("w") as file:
-        says = http(json.dumps(ANSWER).encode()).decode()
-        running = there.popen([sys.executable, "-c", COUNTING, says, message], stdout=file)
-        try:
-            while "ready" not in log.read_text():
-                assert running.poll() is None
-                time.sleep(0.05)
-            found = json.loads(guard_on(me, "scan", "--network", "--format", "json", *arguments))
-        finally:
-            running.stop()
+    says = http(json.dumps(ANSWER).encode()).decode()
+    with street() as (there, me), running(there, log, COUNTING, says, message):
+        found = json.loads(guard_on(me, "scan", "--network", "--format", "json", *arguments))
 
     assert [s["any_host"] for s in found["speakers"]] == [False if "--probe" in arguments else None]
     assert log.read_text().split() == ["ready", *hosts]
