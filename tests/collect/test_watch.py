@@ -8,10 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import IO, Any
 
 import click
 import pytest
@@ -21,7 +22,7 @@ from librespot_guard.collect import conntrack, getinfo
 from librespot_guard.collect.watched import MAX_KEPT
 from librespot_guard.lab import daemons, mdns
 from librespot_guard.lab.daemons import Daemon
-from librespot_guard.lab.sandbox import Host, Sandbox
+from librespot_guard.lab.sandbox import Host, Process, Sandbox
 from support import Schema
 
 
@@ -46,24 +47,42 @@ def daemon() -> Daemon:
     return found
 
 
+@dataclass
+class Watch:
+    """A `scan --watch` that has looked once: what it says is waited for, and a call ends it."""
+
+    host: Host
+    process: Process
+    said: IO[str]
+
+    def heard(self, text: str, patience: float = 60) -> None:
+        """Wait until it has said this, and then some more, for what it does after it."""
+        deadline = time.monotonic() + patience
+        while text not in (said := os.pread(self.said.fileno(), 1 << 20, 0).decode()):
+            assert time.monotonic() < deadline, said
+            time.sleep(0.05)
+        time.sleep(0.3)
+
+    def __call__(self) -> tuple[dict[str, Any], str]:
+        """Interrupt it; returns its document and what it said meanwhile."""
+        self.host.run(["kill", "-INT", str(self.process.inner_pid)], check=True)
+        out, _ = self.process.popen.communicate(timeout=60)
+        err = os.pread(self.said.fileno(), 1 << 20, 0).decode()
+        assert self.process.popen.returncode == 0, err
+        return json.loads(out), err
+
+
 @contextmanager
-def watching(host: Host, interval: str = "0.3s") -> Iterator[Callable[[], tuple[dict[str, Any], str]]]:
-    """A `scan --watch` in a host; what is given interrupts it and returns its document and what it said meanwhile."""
+def watching(host: Host, interval: str = "0.3s") -> Iterator[Watch]:
+    """A `scan --watch` in a host, after its first look."""
     command = [sys.executable, "-m", "librespot_guard", "scan", "--watch", "--interval", interval, "--format", "json"]
     with tempfile.TemporaryFile("w+") as said:  # a pipe that nobody empties would stop it
         watch = host.popen(command, env={"PYTHONPATH": ":".join(sys.path)}, stdout=subprocess.PIPE, stderr=said)
 
-        def end() -> tuple[dict[str, Any], str]:
-            pid = watch.inner_pid
-            host.run(["kill", "-INT", str(pid)], check=True)
-            out, _ = watch.popen.communicate(timeout=30)
-            said.seek(0)
-            err = said.read()
-            assert watch.popen.returncode == 0, err
-            return json.loads(out), err
-
         try:
-            yield end
+            begun = Watch(host, watch, said)
+            begun.heard("watching;")
+            yield begun
         finally:
             watch.stop()
 
@@ -82,7 +101,7 @@ def test_a_random_port_is_followed_and_short_visits_are_seen(
                 port = running.port
                 ports.append(port)
                 pids.append(running.pid)
-                time.sleep(3)
+                watch.heard(f"as pid {running.pid}")
                 other.call(partial(getinfo.ask, "192.168.10.2", port))
                 time.sleep(1)
         document, err = watch()
@@ -124,7 +143,7 @@ def test_endpoints_are_learned_and_ctrl_c_prints_the_profile(
     process = one.popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         with watching(one) as watch:
-            time.sleep(4)
+            watch.heard("connects to")
             document, err = watch()
     finally:
         process.stop()
@@ -202,10 +221,8 @@ def test_who_speaks_udp_is_told_by_conntrack(hosts: tuple[Host, Host], daemon: D
     track(one)
     other.multicast("eth0")
     with daemon.start(one, name="hall") as running, watching(one, "3s") as watch:
-        time.sleep(2.5)  # the first look is over
         assert other.call(partial(mdns.discover, "eth0", timeout=1.0))
         other.call(partial(getinfo.ask, "192.168.10.2", running.port))
-        time.sleep(3)
         document, err = watch()
     schema("watch").validate(document)
     (service,) = document["services"]
@@ -230,9 +247,7 @@ def test_without_conntrack_that_is_said(hosts: tuple[Host, Host], daemon: Daemon
     one, other = hosts
     other.multicast("eth0")
     with daemon.start(one, name="hall"), watching(one) as watch:
-        time.sleep(2.5)
         assert other.call(partial(mdns.discover, "eth0", timeout=1.0))
-        time.sleep(0.5)
         document, _ = watch()
         watched = [sys.executable, "-m", "librespot_guard", "scan", "--for", "1s"]
         text = one.run(watched, env={"PYTHONPATH": ":".join(sys.path)}, check=True).stdout
@@ -252,11 +267,9 @@ def test_a_crowd_does_not_fill_the_memory(hosts: tuple[Host, Host], daemon: Daem
     other.run(["ip", "-batch", "-"], input="".join(f"address add {a}/16 dev eth0\n" for a in crowd), check=True)
     one.run(["ip", "route", "add", "10.9.0.0/16", "dev", "eth0"], check=True)
     with daemon.start(one, name="hall"), watching(one) as watch:
-        time.sleep(2.5)
         other.run([sys.executable, "-c", SEND, "192.168.10.2", *crowd], check=True)
         tracked = one.call(lambda: conntrack.read({5353})).flows  # a busy machine may lose a packet
         came = {flow.sent[0] for flow in tracked} & set(crowd)
-        time.sleep(4)
         document, err = watch()
     (service,) = document["services"]
 

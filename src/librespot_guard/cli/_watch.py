@@ -3,11 +3,13 @@
 import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from types import FrameType
 from typing import Any
 
 import click
@@ -34,15 +36,15 @@ def run(output: str, *, seconds: float | None, interval: float) -> None:
     screen = _Screen()
     watcher = Watcher(screen.tell)
     try:
-        with _interruptible():
-            while seconds is None or watcher.seconds < seconds:
+        with suppress(KeyboardInterrupt), _until_ended() as ended:
+            while not ended.is_set() and (seconds is None or watcher.seconds < seconds):
                 started = time.monotonic()
                 watcher.look()
                 screen.status(watcher, seconds)
                 left = interval if seconds is None else min(interval, seconds - watcher.seconds)
-                time.sleep(max(0.0, left - (time.monotonic() - started)))
-    except KeyboardInterrupt:
-        pass
+                ended.wait(max(0.0, left - (time.monotonic() - started)))
+            # what came since the last look
+            watcher.look()
     finally:
         screen.clear()
         watcher.close()
@@ -54,13 +56,21 @@ def run(output: str, *, seconds: float | None, interval: float) -> None:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let SIGTERM end the watch as Ctrl-C does: what was seen is printed."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _until_ended() -> Iterator[threading.Event]:
+    """Is set by Ctrl-C and by SIGTERM: a look goes on to its end. The second time, KeyboardInterrupt ends it at once."""
+    ended = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if ended.is_set():
+            signal.default_int_handler(number, frame)
+        ended.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield ended
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Screen:
@@ -68,6 +78,7 @@ class _Screen:
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
+        self._said = False
 
     def tell(self, text: str) -> None:
         self.clear()
@@ -79,6 +90,9 @@ class _Screen:
             running = len(watcher.services)
             text = f"watching: {watcher.seconds:.0f}{whole} s, {running} service{'s' * (running != 1)}; Ctrl-C ends it and prints the profile"
             click.echo("\r\x1b[K" + click.style(text[:79], dim=True), err=True, nl=False)
+        elif not self._said:
+            common.note("watching; Ctrl-C or SIGTERM ends it and prints the profile")
+        self._said = True
 
     def clear(self) -> None:
         if self._live:
