@@ -30,6 +30,17 @@ def _host(*units: UnitFacts, systemd: tuple[str, tuple[str, ...]] = DEBIAN, **se
     return replace(host(librespot()), boot=Boot(*systemd, (own, *units)))
 
 
+def _of_user(user: str, *, systemd: tuple[str, tuple[str, ...]] = DEBIAN, **settings: str) -> Snapshot:
+    """A host whose librespot belongs to the manager of a user, beside a unit of the system that has its name."""
+    units = (UnitFacts("librespot.service"), UnitFacts("librespot.service", _lines(**settings), user=user))
+    return replace(host(librespot(manager=user)), boot=Boot(*systemd, units))
+
+
+def _stopped(running: Snapshot) -> Snapshot:
+    """The same host with its services stopped."""
+    return replace(running, services=(), stopped=running.services)
+
+
 _PRE = {"Before": "network-pre.target", "Wants": "network-pre.target"}
 CASES: tuple[Case, ...] = (
     has("LG305", "flush", "low", "/etc/nftables.conf:3: `flush ruleset`", of=_host(_firewall(_PRE, removes=True)), rules=filters(home_only())),
@@ -42,5 +53,11 @@ CASES: tuple[Case, ...] = (
     clean("LG306", "no unit loads rules", of=_host()),
     has("LG210", "SocketBindDeny", "medium", "built without BPF_FRAMEWORK", of=_host(SocketBindDeny="any")),
     clean("LG210", "it has it", of=_host(systemd=("257.9", ("+BPF_FRAMEWORK",)), SocketBindDeny="any")),
+    has("LG210", "of a user", "medium", "/etc/x:1: `IPAddressDeny=any`", "the manager of user anna", of=_of_user("anna", IPAddressDeny="any")),
+    has("LG210", "of a user with a systemd that has it", "medium", "the manager of user anna", of=_of_user("anna", systemd=("257.9", ("+BPF_FRAMEWORK",)), SocketBindDeny="any")),
+    has("LG210", "of a user, stopped", "medium", "the manager of user anna", of=_stopped(_of_user("anna", IPAddressDeny="any"))),
+    has("LG210", "stopped", "medium", "built without BPF_FRAMEWORK", of=_stopped(_host(SocketBindDeny="any"))),
+    clean("LG210", "root's own manager", of=_of_user("root", IPAddressDeny="any")),
+    clean("LG210", "of a user, without such a setting", of=_of_user("anna", Slice="speaker.slice")),
     clean("LG210", "no such setting", of=_host(IPAddressDeny="any")),
 )  # fmt: skip

@@ -145,6 +145,36 @@ def test_settings_that_systemd_ignores(version: str, features: tuple[str, ...], 
         assert "librespot.service.d/confine.conf:2" in found.evidence[0]
 
 
+def test_units_of_a_user() -> None:
+    """A unit of a user's manager is read from the user's folders before those for all users, with its drop-ins, and orders nothing of the system."""
+    with root() as folder:
+        unit(folder, "librespot.service", PLAIN, "multi-user.target")
+        for place, text in (
+            ("usr/lib/systemd/user/librespot.service", "[Service]\nIPAddressDeny=10.0.0.0/8\n"),
+            (
+                "home/anna/.config/systemd/user/librespot.service",
+                "[Unit]\nAfter=b.service\n[Service]\nSocketBindDeny=any\n",
+            ),
+            ("etc/systemd/user/librespot.service.d/all.conf", "[Service]\nIPAddressDeny=any\n"),
+        ):
+            path = folder / place
+            path.parent.mkdir(parents=True)
+            path.write_text(text, encoding="utf-8")
+        boot, gaps = read_boot(
+            ["librespot.service"], of_users=[("librespot.service", "anna", "/home/anna")], root=str(folder)
+        )
+    own = [u for u in boot.units if u.name == "librespot.service"]
+
+    assert gaps == ()
+    assert [u.user for u in own] == ["", "anna"]
+    assert [(line.key, line.value, line.origin) for line in own[1].lines] == [
+        ("SocketBindDeny", "any", "/home/anna/.config/systemd/user/librespot.service:4"),
+        ("IPAddressDeny", "any", "/etc/systemd/user/librespot.service.d/all.conf:2"),
+    ]
+    assert own[0].lines == ()
+    assert "b.service" not in started_before(boot, "librespot.service")
+
+
 def test_the_version_that_is_not_known() -> None:
     """Where systemd did not say its version, a setting that may be ignored is named as not looked at."""
     with root() as folder:

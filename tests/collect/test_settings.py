@@ -148,7 +148,7 @@ def program(folder: Path, name: str = "librespot") -> Path:
 
 def stopped(*running: str) -> list[Service]:
     """What is installed and does not run."""
-    return list(installed.find(KNOWN, running, "1")[0])
+    return list(installed.find(KNOWN, [(name, None) for name in running], "1")[0])
 
 
 def test_installed_and_stopped(folders: Path) -> None:

@@ -11,10 +11,11 @@ _PASSIVE = frozenset({NETWORK_PRE, "network.target", "network-online.target", "t
 
 def started_before(boot: Boot, name: str) -> frozenset[str]:
     """The names of all units that have started, if they start at all, when this one does; none for a target that nothing wants."""
-    units = {unit.name: unit for unit in boot.units}
-    wanted = {one for unit in boot.units if unit.wanted_by for one in unit.names("Wants", "Requires")}
+    system = [unit for unit in boot.units if not unit.user]
+    units = {unit.name: unit for unit in system}
+    wanted = {one for unit in system if unit.wanted_by for one in unit.names("Wants", "Requires")}
     edges: dict[str, set[str]] = {}
-    for unit in boot.units:
+    for unit in system:
         for later, earlier in _edges(unit, units):
             edges.setdefault(later, set()).add(earlier)
     found: set[str] = set()

@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -34,11 +34,14 @@ _REMOVES = re.compile(r"\bflush\s+ruleset\b|\bip6?tables(?:-[a-z]+)*\b[^#;|&]*\s
 _INCLUDE = re.compile(r"^\s*include\s+[\"']([^\"']+)[\"']")
 
 
-def read_boot(services: Iterable[str | None], *, root: str = "") -> tuple[Boot, tuple[Gap, ...]]:
+def read_boot(
+    services: Iterable[str | None], *, of_users: Iterable[tuple[str, str, str]] = (), root: str = ""
+) -> tuple[Boot, tuple[Gap, ...]]:
     """The manager, the units that load a packet filter, and the units of these names with all that orders them.
 
     Args:
         services: names of units; None is left out.
+        of_users: units of users' managers: name, user, and the user's home folder. Only they themselves are read.
         root: the folder whose units are read, "" for this host, whose systemd is then asked for its version.
     """
     reader = _Reader(root)
@@ -49,7 +52,8 @@ def read_boot(services: Iterable[str | None], *, root: str = "") -> tuple[Boot, 
         reader.take(name)
     reader.follow()
     version, features = ("", ()) if root else _manager()
-    found = tuple(sorted(reader.found.values(), key=lambda u: u.name))
+    theirs = [unit for one in sorted(set(of_users)) if (unit := reader.of_user(*one)) is not None]
+    found = (*sorted(reader.found.values(), key=lambda u: u.name), *theirs)
     return Boot(version, features, found), tuple(dict.fromkeys(reader.gaps))
 
 
@@ -113,15 +117,23 @@ class _Reader:
         unit = units.load(name, self.folders)
         if unit is None:
             return
+        lines = self._lines(unit, (*_ORDER, *_CONFINE, *(_EXEC if filters else ())))
+        facts = UnitFacts(name, lines, tuple(dict.fromkeys(self.wants.get(name, ()))), filters)
+        self.found[name] = replace(facts, removes=tuple(self._removing(facts.all(*_EXEC)))) if filters else facts
+
+    def of_user(self, name: str, user: str, home: str) -> UnitFacts | None:
+        """A unit of a user's manager, with what confines it: nothing of the system's is ordered by it."""
+        folders = tuple(f"{self.root}{folder}" for folder in units.user_folders(home))
+        unit = units.load(name, folders, home)
+        return None if unit is None else UnitFacts(name, self._lines(unit, _CONFINE), user=user)
+
+    def _lines(self, unit: units.Unit, keys: Collection[str]) -> tuple[UnitLine, ...]:
         self.gaps += unit.gaps
-        keys = (*_ORDER, *_CONFINE, *(_EXEC if filters else ()))
-        lines = tuple(
+        return tuple(
             UnitLine(one.section, one.key, unit.expand(one.value), self._seen(one.origin))
             for one in unit.lines
             if one.key in keys and one.section in ("Unit", "Service")
         )
-        facts = UnitFacts(name, lines, tuple(dict.fromkeys(self.wants.get(name, ()))), filters)
-        self.found[name] = replace(facts, removes=tuple(self._removing(facts.all(*_EXEC)))) if filters else facts
 
     def follow(self) -> None:
         """Keep what the kept units are ordered after, and so on."""

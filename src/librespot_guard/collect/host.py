@@ -2,6 +2,8 @@
 
 import os
 import platform
+import pwd
+import re
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -21,6 +23,7 @@ from librespot_guard.collect.network import read_namespace
 from librespot_guard.collect.owners import Owners, read_cgroups, read_owners
 from librespot_guard.collect.processes import Process, read_processes
 from librespot_guard.collect.relays import find_relays
+from librespot_guard.collect.settings import home_of
 from librespot_guard.collect.sockets import read_connections, read_listeners
 from librespot_guard.errors import MachineError
 from librespot_guard.snapshot import Gap, Listener, Namespace, Service, Snapshot
@@ -81,17 +84,22 @@ class _Reader:
         boxes, gaps = engines.read_containers()
         self.gaps += gaps
         running = services.unique(contained.attach((s for s, _ in filter(None, built)), boxes, self.processes, known))
+        running = tuple(replace(s, manager=_manager(s)) for s in running)
         self.gaps += [gap for _, gaps in filter(None, built) for gap in gaps]
         if probe:
             self.progress("asking control interfaces under a name that is not theirs")
             running, gaps = hostnames.ask_all(running, spaces)
             self.gaps += gaps
         self.progress("what is installed and does not run")
-        stopped, gaps = installed.find(known, {s.unit for s in running if s.unit}, self.home)
+        stopped, gaps = installed.find(known, {(s.unit, s.manager) for s in running if s.unit}, self.home)
         self.gaps += gaps
         stopped = services.unique((*stopped, *contained.stopped(boxes, known, self.home)))
         self.progress("units that start with this host")
-        booted, gaps = boot.read_boot(s.unit for s in (*running, *stopped) if not _of_a_user(s))
+        both = (*running, *stopped)
+        booted, gaps = boot.read_boot(
+            (s.unit for s in both if s.manager is None),
+            of_users=[(s.unit, s.manager, home_of(s.uid) or "/") for s in both if s.unit and s.manager],
+        )
         self.gaps += gaps
         needed = {self.home, *(s.netns for s in running)}
         home = spaces[self.home]
@@ -222,9 +230,15 @@ def _doors(wanted: Mapping[str, int], stack: ExitStack) -> dict[str, int]:
     return doors
 
 
-def _of_a_user(service: Service) -> bool:
-    """Whether a service belongs to the manager of a user, which starts when that user comes."""
-    return "/user@" in (service.cgroup or "")
+def _manager(service: Service) -> str | None:
+    """The user whose manager a running service belongs to (user@.service(5)); its uid where it has no name."""
+    found = re.search(r"/user@(\d+)\.service/", service.cgroup or "")
+    if found is None or service.container:
+        return None
+    try:
+        return pwd.getpwuid(int(found[1])).pw_name
+    except KeyError:
+        return found[1]
 
 
 def _hides(options: str) -> bool:

@@ -18,8 +18,10 @@ from librespot_guard.snapshot import Gap, Service
 _START = re.compile(r"^\s*ExecStart\s*=\s*[@:+!-]*\"?(\S+)", re.MULTILINE)
 
 
-def find(catalog: Catalog, running: Collection[str], netns: str) -> tuple[tuple[Service, ...], tuple[Gap, ...]]:
-    """The services that are installed as a unit and not among the units that run, by unit."""
+def find(
+    catalog: Catalog, running: Collection[tuple[str, str | None]], netns: str
+) -> tuple[tuple[Service, ...], tuple[Gap, ...]]:
+    """The services that are installed as a unit and not among the units that run, by unit and manager (`Service.manager`)."""
     found: list[Service] = []
     gaps: list[Gap] = []
     programs = Programs(catalog)
@@ -27,8 +29,9 @@ def find(catalog: Catalog, running: Collection[str], netns: str) -> tuple[tuple[
     places: list[tuple[tuple[str, ...], str, str]] = [(units.SYSTEM, "", "")]
     places += [(units.user_folders(home), user, home) for user, home in units.homes().items()]
     for folders, user, home in places:
-        for name in units.names_in(folders if not user else folders[:1]):
-            if name in running or not _worth(name, folders, words):
+        # of the folders for all users, what the administrator's wants start
+        for name in units.names_in(folders if not user else (folders[0], *units.USER[:1])):
+            if (name, user or None) in running or not _worth(name, folders, words):
                 continue
             unit = units.load(name, folders, home)
             if unit is None:
@@ -113,6 +116,7 @@ def _service(unit: Unit, programs: Programs, user: str, netns: str) -> tuple[Ser
         start_limit=unit.start_limit,
         settings=resolved.settings,
         status="stopped",
+        manager=user or None,
     )
     return service, [*variables.gaps, *resolved.gaps, *unit.gaps]
 

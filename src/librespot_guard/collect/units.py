@@ -32,6 +32,7 @@ USER = (
 )
 _FOLDERS = {"C": "/var/cache", "S": "/var/lib", "L": "/var/log", "t": "/run", "E": "/etc", "T": "/tmp", "V": "/var/tmp"}  # noqa: S108 - what %T means
 _MAX_UNITS = 5000
+_LINGERS = Path("/var/lib/systemd/linger")  # what `loginctl enable-linger` writes (loginctl(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,10 +247,12 @@ def _lines(text: str, file: str) -> Iterator[Line]:
 
 
 def homes() -> dict[str, str]:
-    """The home folder of every user that has units of its own, by user name."""
+    """The home folder of every user that has units of its own, or whose manager starts with this host, by user name."""
     found = {}
     for entry in pwd.getpwall():
-        if entry.pw_dir.startswith("/") and entry.pw_dir != "/" and exists(Path(entry.pw_dir) / ".config/systemd/user"):
+        if not entry.pw_dir.startswith("/") or entry.pw_dir == "/":
+            continue
+        if exists(Path(entry.pw_dir) / ".config/systemd/user") or exists(_LINGERS / entry.pw_name):
             found[entry.pw_name] = entry.pw_dir
     return found
 

@@ -31,6 +31,7 @@ class UnitFacts:
         wanted_by: the units that have it in their `.wants` or `.requires` folder: it is enabled.
         filters: whether it loads a packet filter.
         removes: the lines of files that it loads which remove rules.
+        user: the user whose manager it belongs to, "" for a unit of the system's.
     """
 
     name: str
@@ -38,6 +39,7 @@ class UnitFacts:
     wanted_by: tuple[str, ...] = ()
     filters: bool = False
     removes: tuple[LoadedLine, ...] = ()
+    user: str = ""
 
     def all(self, *keys: str) -> tuple[UnitLine, ...]:
         """The lines that hold of settings that add up; an empty value forgets those of its key before it."""

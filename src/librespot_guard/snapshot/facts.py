@@ -302,6 +302,7 @@ class Service:
 
     `status` is "running" or "stopped"; a stopped one has pid 0, and its listeners are those it would open: port 0 is random.
     `start_limit` is "BURST in INTERVAL" of its unit. `argv` and `environment` hold only what matters to exposure, with secrets replaced by "***"; `secrets` names those.
+    `manager` is the user whose service manager its unit belongs to, None for the system's.
     """
 
     name: str
@@ -327,6 +328,7 @@ class Service:
     start_limit: str | None = None
     settings: tuple[ServiceSetting, ...] = ()
     container_details: Container | None = None
+    manager: str | None = None
 
     @property
     def container_name(self) -> str | None:

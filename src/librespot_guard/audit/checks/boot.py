@@ -1,6 +1,6 @@
 """The packet filter and systemd: rules that a restart removes, services that are up before the rules, settings without effect."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from librespot_guard.audit.checks._rules import whose
 from librespot_guard.audit.context import Context
@@ -17,6 +17,7 @@ _SETTINGS = {
     "RestrictNetworkInterfaces": (250, "BPF_FRAMEWORK"),
     "NFTSet": (255, ""),
 }
+_ADDRESSES = ("IPAddressAllow", "IPAddressDeny")
 
 
 def _boot(check: Check, context: Context) -> Boot | Unable:
@@ -27,12 +28,14 @@ def _boot(check: Check, context: Context) -> Boot | Unable:
     )
 
 
-def _units(boot: Boot, context: Context) -> Iterator[tuple[Service, UnitFacts]]:
-    """The services of the system's manager with their units."""
-    units = {unit.name: unit for unit in boot.units}
-    for service in context.snapshot.services:
-        if service.unit in units and "/user@" not in (service.cgroup or ""):
-            yield service, units[service.unit]
+def _units(boot: Boot, services: Iterable[Service]) -> Iterator[tuple[Service, UnitFacts]]:
+    """Services with their units."""
+    units = {(unit.name, unit.user): unit for unit in boot.units}
+    for service in services:
+        unit = units.get((service.unit or "", service.manager or ""))
+        # snapshots of old know nothing of the units of a user's manager, which may have the names of the system's
+        if unit is not None and (service.manager or "/user@" not in (service.cgroup or "")):
+            yield service, unit
 
 
 def _removes(check: Check, context: Context) -> Iterator[Finding | Unable]:
@@ -97,7 +100,7 @@ def _race(check: Check, context: Context) -> Iterator[Finding | Unable]:
         for unit in boot.units
         if unit.filters and unit.wanted_by and unit.name not in started_before(boot, NETWORK_PRE)
     ]
-    for service, unit in _units(boot, context):
+    for service, unit in _units(boot, context.snapshot.services):
         earlier = started_before(boot, unit.name)
         behind = [one for one in late if one.name not in earlier]
         if behind and unit.wanted_by:
@@ -144,9 +147,14 @@ RACE = Check(
 
 def _vain(check: Check, context: Context) -> Iterator[Finding | Unable]:
     boot = context.snapshot.boot
-    for service, unit in _units(boot, context) if boot is not None else ():
+    if boot is None:
+        return
+    for service, unit in _units(boot, (*context.snapshot.services, *context.snapshot.stopped)):
+        if unit.user not in ("", "root"):
+            yield from _powerless(check, service, unit)
+            continue
         lines = [line for line in unit.all(*_SETTINGS) if line.section == "Service"]
-        if not lines or boot is None:
+        if not lines:
             continue
         number = boot.version.split(" ")[0].split(".")[0].split("~")[0]
         if not number.isdigit():
@@ -169,6 +177,25 @@ def _vain(check: Check, context: Context) -> Iterator[Finding | Unable]:
             yield check.finding(service.name, vain, place=unit.name)
 
 
+def _powerless(check: Check, service: Service, unit: UnitFacts) -> Iterator[Finding]:
+    """What the manager of a user other than root can't do, whatever it was built with (bpf(2): CAP_BPF and CAP_NET_ADMIN)."""
+    lines = [line for line in unit.all(*_SETTINGS, *_ADDRESSES) if line.section == "Service"]
+    if lines:
+        yield check.finding(
+            service.name,
+            [
+                *(f"{line.origin}: `{line.key}={line.value}`" for line in lines),
+                f"{unit.name} belongs to the manager of user {unit.user}, which may not load what these settings need",
+            ],
+            fix=(
+                check.fix[0],
+                f"or make it a unit of the system, with `User={unit.user}`: there IPAddressDeny= and IPAddressAllow= work",
+            ),
+            verify=f"journalctl _UID={service.uid} -g 'not running as root'",
+            place=unit.name,
+        )
+
+
 VAIN = Check(
     id="LG210",
     title="systemd accepts a setting that confines the service, and ignores it",
@@ -176,7 +203,8 @@ VAIN = Check(
     threats=("unauthorised-access", "remote-exploitation"),
     what=(
         "Looks for SocketBindAllow=, SocketBindDeny=, RestrictNetworkInterfaces= and NFTSet= in the unit and its drop-ins, and asks the running "
-        "systemd for its version and build options. The first three need BPF_FRAMEWORK, which Debian 12 is built without."
+        "systemd for its version and build options. The first three need BPF_FRAMEWORK, which Debian 12 is built without. Of the units of a user's "
+        "manager (`systemctl --user`), which has not the rights for any of them, also IPAddressAllow= and IPAddressDeny=."
     ),
     why="`systemctl show` shows the setting, nothing in the journal tells that it does nothing, and whoever set it believes the service to be confined.",
     fix=(
