@@ -19,9 +19,15 @@ def _lines(**settings: str) -> tuple[UnitLine, ...]:
 
 
 def _firewall(
-    order: dict[str, str], *, wanted_by: tuple[str, ...] = ("multi-user.target",), removes: bool = False
+    order: dict[str, str],
+    *,
+    wanted_by: tuple[str, ...] = ("multi-user.target",),
+    removes: bool = False,
+    brings: tuple[str, ...] | None = None,
 ) -> UnitFacts:
-    return UnitFacts("nftables.service", _lines(**order), wanted_by, filters=True, removes=_FLUSH * removes)
+    return UnitFacts(
+        "nftables.service", _lines(**order), wanted_by, filters=True, removes=_FLUSH * removes, brings=brings
+    )
 
 
 def _host(*units: UnitFacts, systemd: tuple[str, tuple[str, ...]] = DEBIAN, **settings: str) -> Snapshot:
@@ -45,6 +51,8 @@ _PRE = {"Before": "network-pre.target", "Wants": "network-pre.target"}
 CASES: tuple[Case, ...] = (
     has("LG305", "flush", "low", "/etc/nftables.conf:3: `flush ruleset`", of=_host(_firewall(_PRE, removes=True)), rules=filters(home_only())),
     has("LG305", "flush beside Docker", "medium", "table ip filter of Docker", of=_host(_firewall(_PRE, removes=True)), rules=BOTH),
+    has("LG305", "a table of the administrator that is lost", "medium", "takes table inet filter with it, and loads no file", of=_host(_firewall(_PRE, removes=True, brings=())), rules=filters(home_only())),
+    has("LG305", "a table that comes back", "low", "/etc/nftables.conf:3", of=_host(_firewall(_PRE, removes=True, brings=("inet filter",))), rules=filters(home_only())),
     clean("LG305", "not enabled", of=_host(_firewall(_PRE, removes=True, wanted_by=())), rules=BOTH),
     clean("LG305", "no flush", of=_host(_firewall(_PRE)), rules=BOTH),
     has("LG306", "after the network", "medium", "nftables.service loads rules", "librespot.service is not ordered after", of=_host(_firewall({"After": "network.target"}))),

@@ -31,6 +31,7 @@ class UnitFacts:
         wanted_by: the units that have it in their `.wants` or `.requires` folder: it is enabled.
         filters: whether it loads a packet filter.
         removes: the lines of files that it loads which remove rules.
+        brings: the tables ("inet filter") that are there when it has started on an empty packet filter; None where that can't be told.
         user: the user whose manager it belongs to, "" for a unit of the system's.
     """
 
@@ -39,6 +40,7 @@ class UnitFacts:
     wanted_by: tuple[str, ...] = ()
     filters: bool = False
     removes: tuple[LoadedLine, ...] = ()
+    brings: tuple[str, ...] | None = None
     user: str = ""
 
     def all(self, *keys: str) -> tuple[UnitLine, ...]:
@@ -50,8 +52,8 @@ class UnitFacts:
         return tuple(found)
 
     def names(self, *keys: str) -> frozenset[str]:
-        """The units that such settings name."""
-        return frozenset(name for line in self.all(*keys) for name in line.value.split())
+        """The units that settings of order or of wants name; an empty value forgets none (systemd.unit(5): they can only be added to)."""
+        return frozenset(name for line in self.lines if line.key in keys for name in line.value.split())
 
 
 @dataclass(frozen=True, slots=True)
