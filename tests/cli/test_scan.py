@@ -73,7 +73,7 @@ HOST = Snapshot(
     "little",
     (Namespace("1", home=True, links=(Link(1, "lo", up=True),)), Namespace("2", home=False, name="guest")),
     (SERVICE, replace(SERVICE, name="bath", unit="\x1b]0;x.service", netns="2", listeners=(), secrets=(), version=None, container="ab12" * 16, flavour="of-the-future")),
-    incomplete=(Gap("x", "not allowed", "run it with `sudo`"),),
+    incomplete=(Gap("x", "not allowed", "run it with `sudo`"), Gap("/etc/\x1b[31mx", "not there")),
 )  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def test_json_is_what_design_section_5_says(guard: Guard, schema: Schema, file: 
     ]
     assert [one["families"] for one in first["listeners"]] == [["ipv4", "ipv6"], ["ipv4"], ["ipv4"], ["ipv6"]]
     assert document["services"][1]["version"] is None
-    assert document["incomplete"] == [{"what": "x", "why": "not allowed", "hint": "run it with `sudo`"}]
+    assert document["incomplete"][:1] == [{"what": "x", "why": "not allowed", "hint": "run it with `sudo`"}]
 
 
 def test_text_is_understood_at_once(guard: Guard, file: Path) -> None:
@@ -149,6 +149,7 @@ def test_plain_where_there_is_no_terminal(guard: Guard, file: Path) -> None:
     assert "\x1b" not in done.stdout + done.stderr
     assert "a\\x1b[31m" in done.stdout
     assert "unit \\x1b]0;x.service" in done.stdout
+    assert "incomplete: /etc/\\x1b[31mx: not there" in done.stderr
 
 
 @pytest.mark.parametrize("no_color", [False, True])

@@ -58,6 +58,31 @@ def test_by_content_under_any_name(tmp_path: Path, flavour: str, name: str) -> N
     assert (found.flavour.name, found.certain) == (flavour, True)
 
 
+@pytest.mark.parametrize(
+    ("content", "version"),
+    [
+        (b"uname -m\0" + b"0.26.0\0Snapserver\0streams\0", "0.26.0"),
+        (b"\0" + b"0.26.0\0Snapserver\0..." + b"\0" + b"0.26.0\0Snapserver\0", "0.26.0"),
+        (b"\0" + b"0.26.0\0Snapserver\0..." + b"\0" + b"0.34.0\0Snapserver\0", None),
+        (b"\0" + b"0.26.0\0\0\0Snapserver\0", None),
+        (b"x0.26.0\0Snapserver\0", None),
+        (b"\0" + b"1" * 400 + b".0.0\0Snapserver\0", None),
+        (b"\0\x1b[2J0.1\0Snapserver\0", None),
+        (b"\0Snapserver\0" * 20_000 + b"\0" + b"0.26.0\0Snapserver\0", None),
+        (b"", None),
+    ],
+)
+def test_the_version_that_a_snapserver_holds(tmp_path: Path, content: bytes, version: str | None) -> None:
+    """One version right before its name is it; two that differ, one that is elsewhere, or nonsense is none."""
+    path = tmp_path / "music"
+    path.write_bytes(b"\x7fELF " + MARKS["snapserver"] + content)
+    known = Programs(KNOWN)
+
+    assert known.version_of(str(path)) == version
+    path.write_bytes(b"\x7fELF " + MARKS["librespot"] + b"\0" + b"0.26.0\0Snapserver\0")
+    assert Programs(KNOWN).version_of(str(path)) is None
+
+
 @pytest.mark.parametrize("name", ["librespot", "spotifyd", "go-librespot", "snapserver", "librespot-notes"])
 def test_a_name_alone_is_nothing(tmp_path: Path, name: str) -> None:
     """A program that is only called so is none while it does not listen, and must answer if it does."""

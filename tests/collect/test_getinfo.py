@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 import threading
 import time
 import unicodedata
@@ -30,6 +31,11 @@ values = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=6,
 )
+
+
+def received(data: bytes, ended: str = "closed") -> getinfo.Received:
+    """What came back, when the other side ended it so."""
+    return getinfo.Received(data, ended)
 
 
 def http(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
@@ -89,34 +95,67 @@ def test_an_answer_with_a_length_is_not_waited_for() -> None:
 
     started = time.monotonic()
     with server(behave) as port:
-        assert getinfo.ask("127.0.0.1", port) is not None
+        assert isinstance(getinfo.ask("127.0.0.1", port), Info)
     assert time.monotonic() - started < getinfo.SECONDS
 
 
-def test_silence_drips_and_floods_end() -> None:
-    """A listener that says nothing, drips or floods costs no more than the time and the bytes allowed."""
-    sent = [0]
+def silent(connection: socket.socket) -> None:
+    """Take everything, say nothing."""
+    while connection.recv(65536):
+        pass
 
-    def silent(connection: socket.socket) -> None:
-        while connection.recv(65536):
-            pass
 
-    def drip(connection: socket.socket) -> None:
-        while True:
-            connection.sendall(b"H")
-            time.sleep(0.05)
+def drip(connection: socket.socket) -> None:
+    """An answer that goes on for ever, one byte at a time."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+    while True:
+        connection.sendall(b"x")
+        time.sleep(0.05)
 
-    def flood(connection: socket.socket) -> None:
-        connection.sendall(http(b""))
-        while True:
-            sent[0] += connection.send(b"x" * 65536)
 
-    for behave in (silent, drip, flood):
-        started = time.monotonic()
-        with server(behave) as port:
-            assert getinfo.ask("127.0.0.1", port, seconds=0.4) is None
-        assert time.monotonic() - started < 2
-    assert sent[0] < 32 << 20  # what socket buffers hold, not more
+def flood(connection: socket.socket) -> None:
+    """An answer that goes on for ever, as fast as it can."""
+    connection.sendall(http(b""))
+    while True:
+        connection.sendall(b"x" * 65536)
+
+
+def nothing(connection: socket.socket) -> None:
+    """Read the request and go."""
+    connection.recv(65536)
+
+
+def away(connection: socket.socket) -> None:
+    """End without having read: the kernel resets the connection."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))
+
+
+def noise(connection: socket.socket) -> None:
+    """Another protocol, which greets first."""
+    connection.sendall(b"SSH-2.0-\x1b]0;owned\x07\r\n")
+    connection.recv(65536)
+
+
+@pytest.mark.parametrize(
+    ("behave", "why"),
+    [
+        (silent, "says nothing within 2 seconds"),
+        (drip, "does not end within 2 seconds"),
+        (flood, "longer than 64 KiB"),
+        (nothing, "ends the connection without an answer"),
+        (away, "resets the connection without an answer"),
+        (noise, "is no HTTP"),
+    ],
+)
+def test_silence_drips_and_floods_end(behave: Callable[[socket.socket], None], why: str) -> None:
+    """A listener that says nothing, drips, floods or leaves costs no more than the time and bytes allowed, and it is said which it was."""
+    started = time.monotonic()
+    with server(behave) as port:
+        told = getinfo.ask("127.0.0.1", port, seconds=0.4)
+    assert time.monotonic() - started < 2
+
+    assert isinstance(told, getinfo.NoInfo)
+    assert why in told.why
 
 
 def test_nobody_there() -> None:
@@ -130,9 +169,14 @@ def test_nobody_there() -> None:
 
 @given(st.binary(max_size=400))
 def test_bytes_never_raise(data: bytes) -> None:
-    """Any bytes are either no answer or a clean Info."""
-    assert getinfo.parse_answer(data) is None
-    assert getinfo.parse_answer(http(data)) is None or data.strip().startswith(b"{")
+    """Any bytes are either a clean Info or a reason in our own words."""
+    for answer in (data, http(data)):
+        for ended in ("whole", "closed", "reset", "late", "large"):
+            told = getinfo.parse_answer(received(answer, ended))
+            assert isinstance(told, getinfo.NoInfo)
+            assert told.why.isascii()
+            assert told.why.isprintable()
+            assert len(told.why) < 100
 
 
 @given(st.dictionaries(st.sampled_from(list(ANSWER)), values), st.booleans())
@@ -141,11 +185,11 @@ def test_any_json_is_cleaned(changes: dict[str, object], chunked: bool) -> None:
     body = json.dumps({**ANSWER, **changes}).encode()
     if chunked:
         body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:])) + b"0\r\n\r\n"
-    info = getinfo.parse_answer(http(body, *(["Transfer-Encoding: chunked"] if chunked else [])))
+    info = getinfo.parse_answer(received(http(body, *(["Transfer-Encoding: chunked"] if chunked else []))))
 
     must = all(isinstance({**ANSWER, **changes}[key], str) for key in ("deviceID", "remoteName", "brandDisplayName"))
-    assert (info is not None) == must
-    if info is not None:
+    assert isinstance(info, Info) == must
+    if isinstance(info, Info):
         for name in Info.__slots__:
             text = getattr(info, name)
             assert len(text) <= getinfo.MAX_TEXT
@@ -153,20 +197,23 @@ def test_any_json_is_cleaned(changes: dict[str, object], chunked: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "why"),
     [
-        http(json.dumps(ANSWER).encode(), status="404 Not Found"),
-        http(b"[]"),
-        http(b"{}"),
-        http(b"[" * 100_000),
-        http(json.dumps({**ANSWER, "deviceID": 7}).encode()),
-        json.dumps(ANSWER).encode(),
-        b"SSH-2.0-x\r\n\r\n{}",
+        (http(json.dumps(ANSWER).encode(), status="404 Not Found"), "it answers with HTTP status 404 instead of 200"),
+        (http(b"{}", status="\x1b[31m7"), "it answers with HTTP without a status instead of 200"),
+        (http(b"[]"), "the JSON that it answers is no object"),
+        (http(b"{}"), "the JSON that it answers has no text for deviceID, remoteName, brandDisplayName"),
+        (http(b"[" * 100_000), "what it answers by HTTP is no JSON"),
+        (http(b"<html>\x1b[2J"), "what it answers by HTTP is no JSON"),
+        (http(json.dumps({**ANSWER, "deviceID": 7}).encode()), "the JSON that it answers has no text for deviceID"),
+        (json.dumps(ANSWER).encode(), "what it answers is no HTTP"),
+        (b"SSH-2.0-x\r\n\r\n{}", "what it answers is no HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX", "its answer ends within the headers"),
     ],
 )
-def test_what_is_no_getinfo(answer: bytes) -> None:
-    """Another status, another document, another protocol: not a family member."""
-    assert getinfo.parse_answer(answer) is None
+def test_what_is_no_getinfo(answer: bytes, why: str) -> None:
+    """Another status, another document, another protocol: not a family member, and why not."""
+    assert getinfo.parse_answer(received(answer)) == getinfo.NoInfo(why)
 
 
 def test_terminal_tricks_are_taken_out() -> None:

@@ -66,6 +66,33 @@ def test_the_environment_files_of_a_unit(tmp_path: Path) -> None:
     assert [bool(f.problem) for f in found] == [True, False, False]
 
 
+def test_what_the_files_of_a_unit_do_to_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Unit and drop-ins in the order of systemd, each with its lines; only of those that this program writes the content is kept."""
+    monkeypatch.setattr("librespot_guard.collect.units.SYSTEM", (f"{tmp_path}/etc", f"{tmp_path}/lib"))
+    texts = {
+        "lib/librespot.service": "[Service]\nEnvironment=A=1 'B=2 3'\nEnvironment=\n",
+        "lib/librespot.service.d/10-c.conf": "[Service]\nEnvironment=C=%p\n[Unit]\nEnvironment=X=1\n",
+        "etc/librespot.service.d/override.conf": '[Service]\nUnsetEnvironment=A B=2\nEnvironment="\n',
+        "etc/librespot.service.d/zz-librespot-guard-zeroconf-port.conf": '[Service]\nEnvironment="D=4"\n',
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    found = setting_files(replace(service("librespot"), unit="librespot.service"), KNOWN.flavour("librespot"))
+    said = [[(v.name, v.value, v.unset) for v in f.variables] for f in found]
+
+    assert [f.path.removeprefix(f"{tmp_path}/") for f in found] == list(texts)
+    assert {f.form for f in found} == {"unit"}
+    assert said == [
+        [("A", "1", False), ("B", "2 3", False), ("*", None, False)],
+        [("C", "librespot", False)],
+        [("A", None, True), ("B", "2", True)],
+        [("D", "4", False)],
+    ]
+    assert found[2].variables[0].origin == f"{tmp_path}/etc/librespot.service.d/override.conf:2"
+    assert [f.data for f in found] == [None, None, None, texts[list(texts)[3]].encode()]
+
+
 @pytest.mark.parametrize("kind", ["fifo", "folder", "large", "linked"])
 def test_what_is_no_plain_file_of_ours_is_not_edited(kind: str, tmp_path: Path) -> None:
     """Nothing hangs and nothing is guessed; the reason is said."""

@@ -119,6 +119,27 @@ def test_all_sources_of_a_snapserver(tmp_path: Path) -> None:
     assert "librespot:///usr/bin/librespot" in values[0][0] + values[1][0]
 
 
+def test_a_version_that_is_not_known(tmp_path: Path) -> None:
+    """The names of all versions are looked at, and of each it is said which versions read it; a known version reads its own only."""
+    (tmp_path / "snap.conf").write_text("[tcp]\nport = 1805\n[tcp-control]\nport = 1905\n[stream]\nport = 1804\n")
+    start = Start(("snapserver", "-c", str(tmp_path / "snap.conf")), {})
+    unknown, old, new = (resolve(SNAP, version, start) for version in (None, "0.26.0", "0.34.0"))
+    notes = {s.value: s.note for s in unknown.settings}
+
+    assert rows(unknown.settings, "control-port") == [
+        ("1905", f"{tmp_path}/snap.conf:4", True),
+        ("1805", f"{tmp_path}/snap.conf:2", True),
+    ]
+    assert rows(unknown.settings, "stream-port") == [("1804", f"{tmp_path}/snap.conf:6", True)]
+    assert notes["1905"] == "its version is not known: only those from 0.33.0 on read this."
+    assert notes["1804"] == notes["1805"] == "its version is not known: only those before 0.33.0 read this."
+    assert "its own is not known" in {s.name: s.origin for s in unknown.settings}["stream-bind"]
+    assert rows(old.settings, "control-port") == [("1805", f"{tmp_path}/snap.conf:2", True)]
+    assert rows(new.settings, "control-port") == [("1905", f"{tmp_path}/snap.conf:4", True)]
+    assert rows(new.settings, "stream-port")[0][:1] == ("1704",)
+    assert not any("version is not known" in s.note for s in (*old.settings, *new.settings))
+
+
 def test_a_configuration_that_can_not_be_read(tmp_path: Path) -> None:
     """A half-written file and one that is not there are named, and nothing is claimed about what they might say."""
     (tmp_path / "half").write_text("[global]\nzeroconf_port = ", encoding="utf-8")
@@ -200,6 +221,24 @@ def test_under_any_name_and_no_look_alike(folders: Path) -> None:
         (folders / f"{name}.service").write_text(f"[Service]\nExecStart={start}\n", encoding="utf-8")
 
     assert [(s.unit, s.flavour) for s in stopped()] == [("music.service", "librespot")]
+
+
+def test_a_stopped_snapserver_by_its_version(folders: Path) -> None:
+    """Its version is read from its program, so that its file is read by the names which that version knows."""
+    marks = b"\x7fELF Server.GetStatus _snapcast librespot uname -m\0%s\0Snapserver\0"
+    (folders / "conf").write_text("[stream]\nsource = librespot:///x?name=a\n[tcp]\nport = 1805\n", encoding="utf-8")
+    ports = {}
+    for version in (b"0.26.0", b"0.34.0", b"none"):
+        path = folders / f"snap-{version.decode()}"
+        path.write_bytes(marks % version)
+        (folders / "snapserver.service").write_text(
+            f"[Service]\nExecStart={path} -c {folders}/conf\n", encoding="utf-8"
+        )
+        (one,) = stopped()
+        ports[one.version] = [s.listener.port for s in one.listeners if s.surface == "control"]
+
+    # of one that is not known, what is said in either name is looked at
+    assert ports == {"0.26.0": [1805], "0.34.0": [1705], None: [1805]}
 
 
 def test_defaults_are_told_as_such() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from librespot_guard import catalog
 from librespot_guard.collect.processes import Process
-from librespot_guard.collect.settings import Resolved
+from librespot_guard.collect.settings import Resolved, Start, resolve
 from librespot_guard.collect.surfaces import Subject, classify, pin_of
 from librespot_guard.snapshot import Info, Listener
 
@@ -36,6 +36,24 @@ def test_what_pins_the_port(argv: tuple[str, ...], environment: dict[str, str], 
     subject = Subject(replace(PROCESS, argv=("librespot", *argv)), LIBRESPOT, environment)
 
     assert pin_of(subject, 37001) == (pinned, by)
+
+
+@pytest.mark.parametrize(
+    ("pending", "by"),
+    [
+        (("37001", "/etc/raspotify/conf:7"), "/etc/raspotify/conf:7"),
+        # the file was changed since: what the process has came from an older one
+        (("37002", "/etc/raspotify/conf:7"), "environment LIBRESPOT_ZEROCONF_PORT"),
+        (None, "environment LIBRESPOT_ZEROCONF_PORT"),
+    ],
+)
+def test_where_a_variable_pins_the_port(pending: tuple[str, str] | None, by: str) -> None:
+    """The line of the unit's file that set the variable is named, where it still says so."""
+    variable = "LIBRESPOT_ZEROCONF_PORT"
+    start = Start(("librespot",), {variable: "37001"}, pending={variable: pending} if pending else {})
+    resolved = resolve(LIBRESPOT, "0.8.0", start)
+
+    assert pin_of(Subject(PROCESS, LIBRESPOT, start.environment, "0.8.0", resolved), 37001) == (True, by)
 
 
 def test_a_configuration_file_that_was_not_read() -> None:

@@ -1,5 +1,8 @@
 """Units as their files say."""
 
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -39,6 +42,65 @@ def test_drop_ins(tmp_path: Path) -> None:
     assert units.load("x@a.service", where) is None  # masked
     assert units.load("gone.service", where) is None
     assert units.load("../x.service", where) is None
+
+
+DROP_INS = (
+    "etc/a-.service.d/10.conf",
+    "etc/a-b-.service.d/10.conf",
+    "etc/a-b-.service.d/zzz.conf",
+    "etc/a-b-c.service.d/20.conf",
+    "etc/a-b-c.service.d/override.conf",
+    "etc/a-b-c.service.d/zz-librespot-guard-x.conf",
+    "etc/service.d/30.conf",
+    "etc/a-c-.service.d/99.conf",
+    "etc/a-.service.d/40.conf",
+    "lib/a-b-c.service.d/40.conf",
+    "lib/a-b-c.service.d/50.conf",
+)
+
+
+def with_drop_ins(folder: Path) -> list[str]:
+    """A unit with drop-ins in folders of every kind, each with a line that systemd complains of."""
+    write(folder, "etc/a-b-c.service", "[Service]\nExecStart=/bin/true\n")
+    for name in DROP_INS:
+        write(folder, name, "[Service]\nNonsense=1\n")
+    one = units.load("a-b-c.service", [f"{folder}/etc", f"{folder}/lib"])
+    assert one is not None
+    return [line.origin.removeprefix(f"{folder}/") for line in one.all("Nonsense")]
+
+
+def test_drop_ins_of_all_units_with_a_prefix(tmp_path: Path) -> None:
+    """What stands in `a-.service.d` holds for `a-b-c.service`, in the order of names with all others; a higher or nearer folder hides namesakes."""
+    read = [origin.partition(".conf")[0] for origin in with_drop_ins(tmp_path)]
+
+    assert read == [
+        "etc/a-b-.service.d/10",
+        "etc/a-b-c.service.d/20",
+        "etc/service.d/30",
+        "etc/a-.service.d/40",
+        "lib/a-b-c.service.d/50",
+        "etc/a-b-c.service.d/override",
+        "etc/a-b-c.service.d/zz-librespot-guard-x",
+        "etc/a-b-.service.d/zzz",
+    ]
+
+
+def test_systemd_reads_drop_ins_in_the_same_order(tmp_path: Path) -> None:
+    """The real systemd complains of each file as it reads it: the very files, in the very order."""
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("there is no `systemd-analyze` here: install systemd")
+    ours = with_drop_ins(tmp_path)
+    said = subprocess.run(
+        [analyze, "verify", f"{tmp_path}/etc/a-b-c.service"],
+        env={"SYSTEMD_UNIT_PATH": f"{tmp_path}/etc:{tmp_path}/lib", "PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stderr
+    found = re.findall(rf"^{re.escape(str(tmp_path))}/(\S+:\d+): Unknown key", said, re.MULTILINE)
+
+    assert found == ours, said
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def test_progress_on_a_terminal_and_the_profile_after_it(how: str) -> None:
     assert watch.returncode == 0
     assert out.startswith("port profile of ")
     assert "watching" not in out
-    text = shown.decode().split("incomplete")[0]
+    text = re.split(r"(?:\x1b\[\d+m)*incomplete", shown.decode())[0]
     assert text.count("\r\x1b[K") >= 2
     assert text.rstrip("\n").endswith("\r\x1b[K")
     assert "\n" not in text.rpartition("watching")[2].rstrip("\r\n")

@@ -134,6 +134,14 @@ def test_the_announcement_of_another_service_is_none_of_its_own() -> None:
     assert _found(facts) == {}
 
 
+@pytest.mark.parametrize(("version", "certainty"), [("0.8.0", "likely"), (None, "likely"), ("0.4.2", "possible")])
+def test_one_that_does_not_run_without_ipv6(version: str | None, certainty: str) -> None:
+    """Between two starts that end, a service is one that does not run: without IPv6 that is likely why, if its version needs it."""
+    resting = replace(SERVICE, version=version, pid=0, status="stopped", listeners=())
+    found = _found(replace(_host(replace(HOME, ipv6=False)), services=(), stopped=(resting,)))
+    assert found == {"not-running": "sure", "no-ipv6": certainty}
+
+
 def test_a_service_that_is_not_there() -> None:
     """A name that nobody has is wrong input, and says who is there."""
     with pytest.raises(InputError, match="kitchen") as error:

@@ -191,9 +191,14 @@ class Scene:
 
     def guard(self, *arguments: str) -> str:
         """Run librespot-guard on the speaker and return what it prints."""
-        paths = os.pathsep.join(filter(None, [str(SOURCE.parent), os.environ.get("PYTHONPATH", "")]))
-        argv = [sys.executable, "-m", "librespot_guard", *arguments]
-        return self.speaker.run(argv, env={"PYTHONPATH": paths}, check=True).stdout
+        return guard_on(self.speaker, *arguments)
+
+
+def guard_on(host: Host, *arguments: str) -> str:
+    """Run librespot-guard on a host and return what it prints."""
+    paths = os.pathsep.join(filter(None, [str(SOURCE.parent), os.environ.get("PYTHONPATH", "")]))
+    argv = [sys.executable, "-m", "librespot_guard", *arguments]
+    return host.run(argv, env={"PYTHONPATH": paths}, check=True).stdout
 
 
 def obtained(name: str) -> Daemon:

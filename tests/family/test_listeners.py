@@ -163,8 +163,43 @@ def test_scan_finds_it(name: str, port: int | None) -> None:
     assert reported == own
 
 
+def test_scan_reads_a_snapserver_by_its_own_version() -> None:
+    """0.26 calls the control port `tcp.port`: its version is read from its program, and the port it was given is told with its place."""
+    with scene("snapserver", options={"tcp.port": "1805"}) as one:
+        service = _scanned(one, "snapserver")
+    ports = {x["port"]: (x["surface"], x["pinned_by"]) for x in service["listeners"]}
+    stated = {x["name"]: (x["value"], x["from"]) for x in service["settings"]}
+
+    assert service["version"] == one.running.daemon.version
+    assert ports[1805] == ("control", "argv --tcp.port")
+    assert stated["control-port"] == ("1805", "argv --tcp.port")
+    assert stated["stream-bind"] == ("0.0.0.0", f"default of snapserver with a librespot source {service['version']}")
+    # CVE-2023-36177 is of its version
+    (control,) = [x for x in service["listeners"] if x["surface"] == "control"]
+    assert any("CVE-2023-36177" in can for can in control["stranger"])
+
+
+@pytest.mark.parametrize("name", ["librespot", "librespot-0.4.2", "spotifyd"])
+def test_scan_says_why_a_stopped_daemon_did_not_answer(name: str) -> None:
+    """One that takes connections and says nothing, as it is stopped, is listed with the reason for which its account and version are not."""
+    with scene(name) as one:
+        one.speaker.run(["kill", "-STOP", str(one.running.pid)], check=True)
+        try:
+            document = json.loads(one.guard("scan", "--format", "json"))
+        finally:
+            one.speaker.run(["kill", "-CONT", str(one.running.pid)], check=True)
+        port = one.running.port
+    (service,) = document["services"]
+
+    assert (service["flavour"], service["info"]) == (one.running.daemon.flavour, None)
+    assert [gap["why"] for gap in document["incomplete"] if f"port {port})" in gap["what"]] == [
+        "it takes the connection, and says nothing within 2 seconds"
+    ]
+
+
 def _scanned(one: Scene, flavour: str) -> dict[str, Any]:
-    """The service of this flavour that `scan` reports."""
-    services = json.loads(one.guard("scan", "--format", "json"))["services"]
-    (service,) = [s for s in services if s["flavour"] == flavour]
+    """The service of this flavour that `scan` reports; nothing that answers as it should is complained of."""
+    document = json.loads(one.guard("scan", "--format", "json"))
+    (service,) = [s for s in document["services"] if s["flavour"] == flavour]
+    assert not [gap for gap in document["incomplete"] if "getInfo" in gap["what"]]
     return dict(service)

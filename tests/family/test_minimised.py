@@ -226,39 +226,28 @@ def test_librespot_java_with_a_stored_login_only(place: Build) -> None:
 
 
 def test_snapserver_on_this_host_only(place: Build) -> None:
-    """For phones the web interface is bound to the host: it answers there, the stranger does not get in, players do.
+    """For phones web interface and control port are bound to the host: they answer there, the stranger does not get in, players do.
 
-    What is called by its version is left alone, as a snapserver does not tell its version: a name of another version does nothing.
+    The control port is called by the version that its program holds: the name of another version would do nothing.
     """
     one = place("snapserver")
     with one.running(1704, 1705, 1780):
         assert all(reached(one.phone, port) for port in (1704, 1705, 1780))
-        review = json.loads(one.guard("minimise", "--use", "phones", "--format", "json").stdout)["reviews"]
         diff = one.applied("snapserver", "phones", "stream: [home]")
-    assert diff.endswith("+[http]\n+bind_to_address = 127.0.0.1")
-    assert "tcp" not in diff
-    (snapserver,) = [r for r in review if r["flavour"] == "snapserver"]
-    (control,) = [p for p in snapserver["proposals"] if p["surfaces"] == ["control"]]
-    assert "called `tcp-control.bind_to_address` or `tcp.bind_to_address`" in control["problem"]
+    assert diff.endswith("+[tcp]\n+bind_to_address = 127.0.0.1\n+\n+[http]\n+bind_to_address = 127.0.0.1")
     one.speaker.run(
         ["nft", "flush", "ruleset"], check=True
     )  # the setting alone, not the rules that were applied with it
     with one.running(1704, 1705, 1780):
         assert not reached(one.phone, 1780)
         assert reached(one.speaker, 1780, "127.0.0.1")
-        assert reached(one.phone, 1704)
-        assert one.scan("snapserver")["tcp", 1780]["address"] == "127.0.0.1"
-        (port,) = one.ports() - {1704, 1705, 1780}
-        assert one.answers(port)  # the speaker that it starts
-
-
-def test_snapserver_by_hand(place: Build) -> None:
-    """The line that is left to the user works in the version at hand: the control port answers on the host and nowhere else."""
-    one = place("snapserver")
-    (one.folder / "snapserver.conf").write_text("[tcp]\nbind_to_address = 127.0.0.1\n", encoding="utf-8")
-    with one.running(1704, 1705, 1780):
         assert not reached(one.phone, 1705)
         assert '"result"' in one.speaker.call(partial(rpc, 1705))
+        assert reached(one.phone, 1704)
+        found = one.scan("snapserver")
+        assert {found["tcp", port]["address"] for port in (1705, 1780)} == {"127.0.0.1"}
+        (port,) = one.ports() - {1704, 1705, 1780}
+        assert one.answers(port)  # the speaker that it starts
 
 
 def test_go_librespot_on_this_host_only(place: Build) -> None:

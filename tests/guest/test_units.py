@@ -30,7 +30,7 @@ def test_scan_says_which_setting_wins_and_where_it_stands(speaker: Speaker) -> N
     wins = {s["name"]: (s["value"], s["from"]) for s in hall["settings"] if s["wins"]}
     assert wins["zeroconf-port"] == ("4005", f"{OWN}:1")
     connect = next(item for item in hall["listeners"] if item["surface"] == "connect")
-    assert (connect["port"], connect["pinned"]) == (4005, True)
+    assert (connect["port"], connect["pinned"], connect["pinned_by"]) == (4005, True, f"{OWN}:1")
     assert (stopped["status"], stopped["pid"], stopped["user"]) == ("stopped", None, "daemon")
     assert [item["port"] for item in stopped["listeners"] if item["surface"] == "connect"] == [4002]
 
@@ -79,3 +79,25 @@ def test_without_restart_the_service_runs_on_and_the_restart_is_said_to_be_due(s
     speaker.guest.shell(f"systemctl restart {UNIT}")
     assert speaker.port() == port
     assert not speaker.reaches(DENIED, port)
+
+
+def test_a_drop_in_holds_over_what_systemctl_edit_wrote(speaker: Speaker) -> None:
+    """Without a file of variables the port is fixed by a drop-in; it is read after `override.conf`, and one that is read after it is named."""
+    name = f"{FOLDER}/{UNIT}.d/zz-librespot-guard-zeroconf-port.conf"
+    bare = "[Service]\nEnvironmentFile=\nEnvironment=LIBRESPOT_BACKEND=pipe\n"
+    port = speaker.service(drop_ins={"override.conf": bare})
+    speaker.guest.write(speaker.policy, POLICY.replace("    allow:", "    use: phones\n    allow:"))
+    late = f"{FOLDER}/{UNIT}.d/zzz.conf"
+    speaker.guest.write(late, "[Service]\nEnvironment=LIBRESPOT_ZEROCONF_PORT=4999\n")
+    told = speaker.apply()
+    speaker.guest.guard("rollback")
+    assert f"{late}:2 is read after" in told
+    speaker.guest.shell(f"rm {late}")
+
+    speaker.apply("--restart")
+    speaker.guest.guard("confirm")
+    assert f'"LIBRESPOT_ZEROCONF_PORT={port}"' in speaker.guest.read(name)
+    assert speaker.port() == port
+    speaker.guest.write(f"{FOLDER}/{UNIT}.d/override.conf", f"{bare}Environment=LIBRESPOT_ZEROCONF_PORT=4998\n")
+    speaker.guest.shell(f"systemctl daemon-reload; systemctl restart {UNIT}")
+    assert speaker.port() == port

@@ -1,15 +1,18 @@
 """The feature review: which surfaces a use does not need, what takes each away, and when it is left to a person."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
 
 from librespot_guard import catalog
 from librespot_guard.catalog import USES
+from librespot_guard.plan.advice import weak_drop_ins
 from librespot_guard.plan.minimise import Proposal, Review, review
 from librespot_guard.plan.minimise_edits import edits
 from librespot_guard.snapshot import Listener, Service, ServiceListener
-from librespot_guard.snapshot.setting_file import SettingFile
+from librespot_guard.snapshot.setting_file import SettingFile, UnitVariable
+from librespot_guard.targets.steps import EditFile
 
 KNOWN = catalog.load()
 
@@ -153,11 +156,111 @@ def test_without_a_file_the_unit_gets_a_drop_in() -> None:
     made = edits([found])
 
     assert made.diff.splitlines()[-1] == '+Environment="LIBRESPOT_ZEROCONF_PORT=37123"'
-    assert made.steps[0].path == "/etc/systemd/system/librespot.service.d/50-librespot-guard-zeroconf-port.conf"  # type: ignore[union-attr]
+    assert made.steps[0].path == "/etc/systemd/system/librespot.service.d/zz-librespot-guard-zeroconf-port.conf"  # type: ignore[union-attr]
     for more in ({"unit": None}, {"unit": "librespot.service", "container": "abc"}, {"unit": "../x.service"}):
         assert of(
             review(speaker("librespot", CONNECT, **more), KNOWN.flavour("librespot"), "phones"), "connect"
         ).problem
+
+
+FOLDER = "/etc/systemd/system/librespot.service.d"
+PORT = "LIBRESPOT_ZEROCONF_PORT"
+OLD = b'# Written by librespot-guard.\n[Service]\nEnvironment="LIBRESPOT_ZEROCONF_PORT=5000"\n'
+
+
+def in_unit(*files: SettingFile, use: str = "phones", **more: object) -> Review:
+    """The review of a librespot in a unit that has these files."""
+    service = speaker("librespot", CONNECT, **{"unit": "librespot.service", **more})
+    return review(service, KNOWN.flavour("librespot"), use, files)
+
+
+def drop_in(name: str, *lines: UnitVariable, data: bytes | None = None) -> SettingFile:
+    """A drop-in with what it does to the environment."""
+    return SettingFile(f"{FOLDER}/{name}", "unit", data=data, variables=lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "problem"),
+    [
+        ("override.conf", UnitVariable(PORT, "5000", "/o:3"), ""),
+        ("override.conf", UnitVariable("*", None, "/o:3"), ""),
+        ("zzz.conf", UnitVariable(PORT, "5000", "/z:3"), "/z:3 is read after"),
+        ("zzz.conf", UnitVariable("*", None, "/z:3"), "/z:3 is read after"),
+        ("zzz.conf", UnitVariable("LIBRESPOT_NAME", "x", "/z:3"), ""),
+        ("override.conf", UnitVariable(PORT, None, "/o:3", unset=True), "/o:3 is read after"),
+        ("override.conf", UnitVariable(PORT, "37123", "/o:3", unset=True), "/o:3 is read after"),
+        ("override.conf", UnitVariable(PORT, "5000", "/o:3", unset=True), ""),
+    ],
+)
+def test_what_is_read_after_the_drop_in_is_noticed(name: str, line: UnitVariable, problem: str) -> None:
+    """It is read after what `systemctl edit` writes; a line that is read after it, and says otherwise, is named, and nothing is promised."""
+    found = in_unit(drop_in(name, line))
+
+    assert problem in of(found, "connect").problem
+    assert bool(of(found, "connect").problem) == bool(problem)
+    assert bool(edits([found])) != bool(problem)
+
+
+def test_a_flag_that_a_later_drop_in_sets_too() -> None:
+    """A flag is on as soon as its variable exists: a later line that gives it another value changes nothing."""
+    later = drop_in("zzz.conf", UnitVariable("LIBRESPOT_DISABLE_DISCOVERY", "no", "/z:3"))
+    found = of(in_unit(later, use="nobody"), "discovery")
+
+    assert found.done
+    assert not found.problem
+
+
+def test_a_unit_that_takes_a_variable_away_from_its_file() -> None:
+    """`UnsetEnvironment=` holds over the file of variables: an edit of it would do nothing."""
+    conf = SettingFile("/etc/raspotify/conf", "env", data=b"#\n")
+    unit = drop_in("override.conf", UnitVariable(PORT, None, "/o:3", unset=True))
+    found = review(
+        speaker("raspotify", CONNECT, unit="raspotify.service"), KNOWN.flavour("raspotify"), "phones", [conf, unit]
+    )
+
+    assert "/o:3 takes `LIBRESPOT_ZEROCONF_PORT` away" in of(found, "connect").problem
+    assert not edits([found])
+
+
+def test_a_drop_in_of_ours_is_written_anew_and_an_older_one_goes() -> None:
+    """The name that earlier versions gave it came before a user's: it is removed with the same change, and comes back on the way back."""
+    line = UnitVariable(PORT, "5000", "/x:3")
+    own = drop_in("zz-librespot-guard-zeroconf-port.conf", line, data=OLD)
+    old = drop_in("50-librespot-guard-zeroconf-port.conf", line, data=OLD)
+    mine = drop_in("50-librespot-guard-zeroconf-port.conf", line, data=OLD + b"Nice=5\n")
+    made = edits([in_unit(old, own)])
+    kept = edits([in_unit(mine, own)])
+
+    edit, gone = made.steps
+    assert isinstance(edit, EditFile)
+    assert (edit.path, edit.before) == (
+        f"{FOLDER}/zz-librespot-guard-zeroconf-port.conf",
+        hashlib.sha256(OLD).hexdigest(),
+    )
+    assert (gone.path, gone.content) == (old.path, None)  # type: ignore[union-attr]
+    assert made.back[1].content == OLD.decode()  # type: ignore[union-attr]
+    assert f"@@ {old.path}:1" in made.diff
+    # what somebody added to is not ours alone
+    assert [step.path for step in kept.steps] == [own.path]  # type: ignore[union-attr]
+    (warning,) = weak_drop_ins({"kitchen": [mine, own]}, {own.path})
+    assert warning.startswith(f"{mine.path} was written by an earlier version")
+    assert warning.endswith("rename it to zz-librespot-guard-zeroconf-port.conf")
+    assert list(weak_drop_ins({"kitchen": [old, own]}, {step.path for step in made.steps})) == []  # type: ignore[union-attr]
+
+
+def test_what_a_drop_in_says_already() -> None:
+    """Written and not restarted yet: it waits for the restart, and is not written again."""
+    own = drop_in("zz-librespot-guard-zeroconf-port.conf", UnitVariable(PORT, "37123", "/x:3"), data=b"")
+
+    assert of(in_unit(own), "connect").done
+    assert not edits([in_unit(own)])
+
+
+def test_a_unit_of_a_user_gets_no_drop_in_of_the_system() -> None:
+    """The manager of a user reads other folders: a drop-in in /etc/systemd/system would do nothing."""
+    cgroup = "/user.slice/user-1000.slice/user@1000.service/app.slice/librespot.service"
+
+    assert "systemctl --user edit librespot.service" in of(in_unit(cgroup=cgroup), "connect").problem
 
 
 @pytest.mark.parametrize(

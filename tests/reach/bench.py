@@ -41,7 +41,7 @@ _TOKEN = 0x5A000000
 # as many packets as fit an ordinary netlink socket with all their trace messages
 _BATCH = 12
 _MOST_REFUSALS = 6
-_BROADCAST = ("192.168.10.255", "10.9.0.255")
+BROADCAST = ("192.168.10.255", "10.9.0.255")
 # first of all that a packet can meet; the frames behind a batch are not traced
 _TRACER = "".join(
     f"""
@@ -146,7 +146,7 @@ class Bench:
             self._token = _TOKEN + (self._token + 2 & 0xFFFF)
             tokens[self._token] = index
             injector = self.injectors[packet.iface]
-            target = b"\xff" * 6 if packet.dst in _BROADCAST else self.macs[packet.iface]
+            target = b"\xff" * 6 if packet.dst in BROADCAST else self.macs[packet.iface]
             injector.send(build(packet, self._token, source_mac=injector.mac, target_mac=target))
         # what is forwarded is queued behind the first of these, and before the second
         for _ in range(2):

@@ -9,47 +9,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reach.grammar_words import (
+    APART4,
+    APART6,
+    HOOKS,
+    NETS4,
+    NETS6,
+    OF_IPV6,
+    OWN4,
+    OWN6,
+    PORT_RANGES,
+    PORTS,
+    QUOTED,
+    THEMES,
+)  # fmt: skip
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
-
-NETS4 = [
-    "192.168.10.0/24", "192.168.10.64/26", "192.168.10.9", "10.9.0.0/24", "10.9.0.7", "10.0.0.0/8", "203.0.113.0/24", "0.0.0.0/1",
-    "198.51.100.7", "192.168.10.128-192.168.10.200", "10.9.0.3-10.9.0.5",
-]  # fmt: skip
-NETS6 = [
-    "fd00:10::/64",
-    "fd00:10::9",
-    "fd00:9::/64",
-    "2001:db8::/32",
-    "fe80::/10",
-    "8000::/1",
-    "fd00:10::20-fd00:10::77",
-]
-APART4 = [
-    "192.168.10.0/26",
-    "192.168.10.64-192.168.10.99",
-    "192.168.10.128/25",
-    "10.9.0.0/24",
-    "10.10.0.0/16",
-    "203.0.113.7",
-]
-APART6 = ["fd00:10::/80", "fd00:10:0:0:1::/80", "fd00:9::/64", "2001:db8::/32", "fe80::9"]
-OWN4 = ["192.168.10.2", "192.168.10.3", "10.9.0.2"]
-OWN6 = ["fd00:10::2", "fd00:9::2"]
-PORTS = ["22", "80", "443", "3678", "5353", "8080"]
-PORT_RANGES = ["20-25", "80-90", "1024-5000", "8000-9000"]
-HOOKS: dict[str, list[int]] = {
-    "prerouting": [-450, -300, -290, -150, -50, 10],
-    "input": [-10, 0, 0, 5, 50, 110],
-    "forward": [-10, 0, 10],
-    "postrouting": [-10, 0, 110],
-}
-_OF_IPV6 = (
-    "ip6", "meta nfproto ipv6", "icmpv6", "ct original ip6", "exthdr", "hbh", "frag", "dst ", "rt nexthdr", "rt hdrlength", "rt type",
-    "rt seg-left", "jhash ip6",
-)  # fmt: skip
-_QUOTED = ['"eth0"', '"eth1"', '"eth*"', '"lo"']
 
 
 class Grammar:
@@ -60,6 +37,7 @@ class Grammar:
         self.family = "inet"
         self.chains: list[str] = []
         self.hook = ""
+        self.does, self.asks = random.choice(THEMES) if random.random() < 0.5 else ([], [])
 
     def pick(self, *options: str) -> str:
         """One of the options."""
@@ -112,12 +90,14 @@ class Grammar:
 
     def iface(self) -> str:
         """An interface by name, pattern or set."""
-        return self.pick(*_QUOTED, "!= " + self.pick(*_QUOTED), '{ "eth0", "wlan0" }', '{ "eth*", "lo" }')
+        return self.pick(*QUOTED, "!= " + self.pick(*QUOTED), '{ "eth0", "wlan0" }', '{ "eth*", "lo" }')
 
     # conditions
 
     def match(self) -> str:
         """One condition."""
+        if self.asks and self.chance(0.25):
+            return self.pick(*self.asks)
         six = self.family == "ip6" or (self.family != "ip" and self.chance(0.4))
         ip = "ip6" if six else "ip"
         conditions: list[Callable[[], str]] = [
@@ -164,7 +144,7 @@ class Grammar:
             lambda: f"fib saddr type {self.pick('local', 'unicast', 'broadcast', '!= unicast')}",
             lambda: f"fib daddr . iif type {self.pick('local', '!= local')}",
             lambda: f"fib saddr . iif oif {self.pick('missing', 'exists')}",
-            lambda: f"fib saddr oifname {self.pick(*_QUOTED[:2])}",
+            lambda: f"fib saddr oifname {self.pick(*QUOTED[:2])}",
             lambda: f"fib saddr . mark oif {self.pick('eth0', 'eth1')}",
             lambda: f"ether saddr {self.pick('02:00:00:00:00:01', '!= 02:00:00:00:00:01')}",
             lambda: "ip saddr . tcp dport { 192.168.10.9 . 3678, 10.9.0.0/24 . 80-90, 0.0.0.0/1 . 443 }",
@@ -260,6 +240,8 @@ class Grammar:
 
     def action(self) -> str:
         """A statement that lets the rule go on."""
+        if self.does and self.chance(0.5):
+            return self.pick(*self.does)
         ip = "ip6" if self.family == "ip6" else "ip"
         return self.pick(
             "meta mark set 1", "meta mark set 2", "meta mark set meta mark or 0x10", "meta mark set meta mark and 0xf",
@@ -298,16 +280,24 @@ class Grammar:
 
     def rule(self, depth: int) -> str:
         """One rule."""
-        if self.chance(0.1):
-            return self.verdict_map(depth)
         parts = [self.match() for _ in range(self.random.choice([0, 1, 1, 1, 2, 2, 3]))]
+        by_map = self.verdict_map(depth) if self.chance(0.1) else ""
         # nft refuses contradictions of families and protocols within one rule
-        if any(p.startswith(("ip ", "meta nfproto ipv4", "icmp ", "jhash ip ")) for p in parts):
-            parts = [p for p in parts if not p.startswith(_OF_IPV6)]
-        if any(p.startswith("tcp ") for p in parts):
+        every = [*parts, by_map]
+        if any(p.startswith(("ip ", "meta nfproto ipv4", "icmp ", "jhash ip ")) for p in every):
+            parts = [p for p in parts if not p.startswith(OF_IPV6)]
+        if any(p.startswith("tcp ") for p in every):
             parts = [p for p in parts if not p.startswith(("udp", "meta l4proto", "icmp"))]
-        if self.chance(0.3):
-            parts.append(self.action())
+        if by_map and self.chance(0.6):
+            parts = parts[:1]
+        if self.chance(0.35):
+            # what a rule has done stays done if a later test of it fails
+            parts.insert(self.random.randint(0, len(parts)), self.action())
+        if by_map:
+            # a look-up that finds nothing, or `continue`, goes on in the same rule, or ends it
+            parts.insert(self.random.randint(0, len(parts)), by_map)
+        if by_map and self.chance(0.7):
+            return " ".join(dict.fromkeys(parts))
         return " ".join(dict.fromkeys([*parts, self.statement(depth)]))
 
     # chains, sets, tables

@@ -17,6 +17,7 @@ from librespot_guard.reach.interpreter import trace
 from librespot_guard.reach.intervals import IntervalSet, cidrs
 from librespot_guard.reach.packet import Packet, chosen_extensions
 from librespot_guard.reach.routing import number, text
+from reach.bench import BROADCAST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,11 +89,20 @@ def judge(bench: Bench, world: World, packets: Sequence[Packet], asks: Sequence[
     engines = _Engines(world)
     answers = {ask: engines.ask(ask) for ask in asks}
     wrong = [w for ask, pair in answers.items() for w in _compared(ask, *pair)]
+    # the bench sends broadcasts in frames for all; an engine may promise another frame
+    frames = any(
+        isinstance(e, fw.Meta) and e.key == "pkttype"
+        for t in world.ruleset.tables
+        for c in t.chains
+        for r in c.rules
+        for e in r.exprs
+    )
     promised = [
         (p, ask, name)
         for ask, pair in answers.items()
         for name, answer in _named(*pair)
         for p in _promises(ask, answer)
+        if not (p.dst in BROADCAST and frames)
     ]
     every = [*packets, *(p for p, _, _ in promised)]
     seen = bench.send(every)
@@ -220,7 +230,7 @@ def _bounded(packet: Packet, what: Seen, answers: dict[Ask, tuple[Answer, BddAns
 def _open_rules(world: World) -> dict[tuple[str, int], Callable[[Packet], bool]]:
     """Rules (table, handle) of which one packet can't tell whether they match, with for which packets that is so."""
     out: dict[tuple[str, int], Callable[[Packet], bool]] = {}
-    unsure = _unsure_marks(world)
+    unsure = _unsure_keys(world)
     every = [e for t in world.ruleset.tables for c in t.chains for r in c.rules for e in r.exprs]
     masked = any(isinstance(e, fw.Masquerade) for e in every)
     # a packet that a rule gave a zone before tracking has a template: what else that holds is not followed
@@ -235,9 +245,10 @@ def _open_rules(world: World) -> dict[tuple[str, int], Callable[[Packet], bool]]
                     or (isinstance(e, fw.Lookup) and e.set_name in sets)
                     or (isinstance(e, fw.Meta) and (e.key in _OPEN_META or e.key in unsure))
                     or (isinstance(e, fw.Ct) and (e.key in unsure or (templates and e.key != "state")))
+                    or (isinstance(e, fw.Payload) and "payload" in unsure)
                     or (isinstance(e, fw.Xt) and e.kind == "match" and e.name not in MATCHES)
-                    # the interpreter takes the address of masquerading for unknown
-                    or (masked and isinstance(e, fw.Payload) and e.base == "network" and e.offset >= 8)
+                    # the interpreter takes the address and the port of masquerading for unknown
+                    or (masked and isinstance(e, fw.Payload) and (e.base == "transport" or e.offset >= 8))
                     for e in rule.exprs
                 ):
                     out[f"{table.family} {table.name}", rule.handle] = _always
@@ -254,15 +265,20 @@ def _open(expr: fw.Expr) -> bool:
     return isinstance(expr, _OPEN | fw.Route) or (isinstance(expr, fw.Hash) and expr.seed is None)
 
 
-def _unsure_marks(world: World) -> set[str]:
-    """Which marks some rule sets to what one packet can't tell; a mark of the connection may be copied to the packet and back."""
+def _unsure_keys(world: World) -> set[str]:
+    """What some rule changes for packets of which one can't tell; a mark of the connection may be copied to the packet and back."""
     rules = [r for t in world.ruleset.tables for c in t.chains for r in c.rules]
-    unsure = any(
-        any(isinstance(e, fw.MetaSet | fw.CtSet) for e in r.exprs)
-        and any(_open(e) or (isinstance(e, fw.Meta) and e.key in _OPEN_META) for e in r.exprs)
-        for r in rules
-    )
-    return {"mark"} if unsure else set()
+    out: set[str] = set()
+    for rule in rules:
+        if any(_open(e) or (isinstance(e, fw.Meta) and e.key in _OPEN_META) or _of_the_sender(e) for e in rule.exprs):
+            out |= {e.key for e in rule.exprs if isinstance(e, fw.MetaSet | fw.CtSet)}
+            out |= {"payload" for e in rule.exprs if isinstance(e, fw.PayloadSet)}
+    return out
+
+
+def _of_the_sender(expr: fw.Expr) -> bool:
+    """Whether an expression reads bytes that a question leaves to the sender, of whatever packet."""
+    return isinstance(expr, fw.Payload) and any(_overlaps(expr, s) for s in _LEFT_OPEN.get(expr.base, _ALL).values())
 
 
 def _always(_packet: Packet) -> bool:
@@ -281,13 +297,16 @@ _LEFT_OPEN = {
 }
 
 
+_ALL = {"": [(0, 999)]}
+
+
 def _reads_the_open(loads: Sequence[fw.Payload], packet: Packet) -> bool:
-    for load in loads:
-        kinds = _LEFT_OPEN.get(load.base, {"": [(0, 999)]})
-        key = {"link": "", "network": packet.family, "transport": packet.proto}.get(load.base, "")
-        if any(load.offset < end and start < load.offset + load.length for start, end in kinds[key]):
-            return True
-    return False
+    key = {"link": "", "network": packet.family, "transport": packet.proto}
+    return any(_overlaps(load, _LEFT_OPEN.get(load.base, _ALL)[key.get(load.base, "")]) for load in loads)
+
+
+def _overlaps(load: fw.Payload, spans: Sequence[tuple[int, int]]) -> bool:
+    return any(load.offset < end and start < load.offset + load.length for start, end in spans)
 
 
 def _looks_at_filled_sets(world: World) -> bool:

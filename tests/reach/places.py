@@ -1,6 +1,7 @@
 """A stage with a stranger, a host and a container, and what `reach` and real packets say about it."""
 
 import os
+import re
 import struct
 import sys
 import time
@@ -19,6 +20,8 @@ from librespot_guard.reach.routing import number
 from librespot_guard.snapshot import Listener, Namespace, Snapshot
 
 PORT = 3678
+# a line with sets in braces that opens and ends no block
+_RULE = re.compile(r"(?!\s*(?:table|chain|set|map)\b)[^{}]*(?:\{[^{}]*\}[^{}]*)+")
 STRANGER, NEIGHBOUR = "203.0.113.9", "192.168.10.9"
 
 
@@ -35,8 +38,8 @@ class Place:
 
     def load(self, rules: str, where: str = "host", options: tuple[str, ...] = ()) -> None:
         """Replace the rules of one namespace. Raises AssertionError with what nft said."""
-        # nft 1.0.6 wants a line to end before every closing brace
-        text = rules.replace("}", "\n}\n")
+        # nft 1.0.6 wants a line to end before every closing brace, but for those of a set in a rule
+        text = "\n".join(line if _RULE.fullmatch(line) else line.replace("}", "\n}\n") for line in rules.splitlines())
         done = getattr(self, where).run(["nft", *options, "-f", "-"], input=f"flush ruleset\n{text}\n")
         assert done.returncode == 0, f"{done.stderr}\n{rules}"
 

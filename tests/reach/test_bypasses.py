@@ -209,11 +209,23 @@ ROWS = (
 )
 
 
+_DEFAULTS = {"net.ipv4.conf.eth0.route_localnet": 0, "net.ipv4.conf.eth1.rp_filter": 0}
+
+
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Place]:
+def theatre() -> Iterator[Place]:
     """One stage for all rows."""
     with place() as made:
         yield made
+
+
+@pytest.fixture
+def stage(theatre: Place) -> Place:
+    """The stage without what the test before has left on it."""
+    theatre.load("")
+    theatre.load("", "box")
+    theatre.host.sysctl(_DEFAULTS)
+    return theatre
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: f"{r.number} {r.name}")
@@ -221,8 +233,7 @@ def test_a_bypass_and_its_cure(stage: Place, row: Row) -> None:
     """The engine, the interpreter and the kernel agree on the packet, and it is as the row says."""
     stage.load(row.rules)
     stage.load(row.box, "box")
-    defaults = {"net.ipv4.conf.eth0.route_localnet": 0, "net.ipv4.conf.eth1.rp_filter": 0}
-    stage.host.sysctl({**defaults, **row.sysctls})
+    stage.host.sysctl(row.sysctls)
 
     assert agree(stage, stage.packet(**row.packet), row.to, row.port) == row.open
 
@@ -230,7 +241,6 @@ def test_a_bypass_and_its_cure(stage: Place, row: Row) -> None:
 def test_a_published_port_is_an_answer_of_the_container(stage: Place) -> None:
     """`reach` asked about the container's listener names the host's address and port, and who gets through there."""
     stage.load(DROP_INPUT + published('iifname "eth0" ip saddr != 192.168.10.0/24 drop'))
-    stage.load("", "box")
     worlds = stage.worlds()
     box = worlds[list(worlds)[1]]
     found = ask(box, listener(port=80))
@@ -310,7 +320,6 @@ DOCKER = (
 def test_the_rules_that_docker_writes(stage: Place, user: str, through: bool) -> None:
     """Docker's iptables rules, xt matches and all: engine and interpreter follow a packet into the container as the kernel does."""
     stage.load(DROP_INPUT)
-    stage.load("", "box")
     for command in (*DOCKER, *((user,) if user else ())):
         done = stage.host.run(command.split())
         assert done.returncode == 0, f"{command}: {done.stderr}"

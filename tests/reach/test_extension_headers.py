@@ -54,7 +54,7 @@ def both(world: World, family: str, proto: str = "udp") -> tuple[Answer, Answer]
 # name, rules, the kinds of headers that get a packet through
 EVASIONS = [
     ("nexthdr drop", rules("ip6 nexthdr udp drop"), set(ALL_KINDS) - {()}),
-    ("l4proto drop", rules("meta l4proto udp drop"), set()),
+    ("l4proto drop", rules("ct state invalid drop", "meta l4proto udp drop"), set()),
     ("every first header dropped", rules("ip6 nexthdr { udp, 0, 43, 44, 60 } drop"), set()),
     (
         "headers dropped, then nexthdr",

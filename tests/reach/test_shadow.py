@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from librespot_guard.firewall.model import (
@@ -142,6 +142,18 @@ def test_shadowed_rules_are_those_that_no_packet_comes_to(lines: list[Line]) -> 
     assert set(named(scanned(chains), "shadowed")) == {("base", n) for n in range(len(lines))} - alive
 
 
+def plain(verdict: Verdict, *, limited: bool = False) -> Line:
+    """A rule for every packet."""
+    return Line(None, None, None, limited, verdict, inverted=False)
+
+
+ACCEPT, BACK = plain(Verdict("accept")), plain(Verdict("return"), limited=True)
+
+
+# behind a limit some packets go back to the caller, whatever the chain does with the rest
+@example([plain(Verdict("jump", "two")), ACCEPT], [ACCEPT], [BACK, ACCEPT])
+@example([plain(Verdict("jump", "one")), ACCEPT], [BACK, plain(Verdict("jump", "two"))], [ACCEPT])
+@example([plain(Verdict("jump", "one")), ACCEPT], [plain(Verdict("goto", "two"), limited=True), ACCEPT], [BACK, ACCEPT])
 @given(
     rules([*VERDICTS, *CALLS]),
     rules([*VERDICTS, Verdict("return"), Verdict("jump", "two"), Verdict("goto", "two"), None]),

@@ -50,8 +50,7 @@ def run(output: str, *, seconds: float | None, interval: float) -> None:
         common.print_json(document(watcher, began, interval))
     else:
         click.echo(click.unstyle("\n".join(lines(watcher))) if not sys.stdout.isatty() else "\n".join(lines(watcher)))
-    for gap in watcher.gaps:
-        common.note(f"incomplete: {gap.what}: {gap.why}" + (f" ({gap.hint})" if gap.hint else ""))
+    common.note_gaps(watcher.gaps)
 
 
 @contextmanager

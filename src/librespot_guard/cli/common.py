@@ -5,7 +5,7 @@ Data goes to stdout, everything else to stderr. A command returns its exit statu
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +17,7 @@ from librespot_guard.errors import InputError, MachineError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from librespot_guard.snapshot import Snapshot
+    from librespot_guard.snapshot import Gap, Snapshot
 
 F = TypeVar("F", bound=Callable[..., Any])
 show_error = _errors.show_error
@@ -88,6 +88,15 @@ def print_json(document: dict[str, Any]) -> None:
 def note(text: str) -> None:
     """A remark for the person: to stderr."""
     click.echo(text, err=True)
+
+
+def note_gaps(gaps: "Iterable[Gap]") -> None:
+    """What could not be read, why, and what to do about it: to stderr. Paths in it were chosen by others, so it is cleaned."""
+    from librespot_guard.report.text import clean  # noqa: PLC0415 - only where there is something to say
+
+    for gap in gaps:
+        label = click.style("incomplete", fg="yellow", bold=True)
+        note(f"{label}: {clean(gap.what)}: {clean(gap.why)}" + (f" ({clean(gap.hint)})" if gap.hint else ""))
 
 
 def console() -> "Console":

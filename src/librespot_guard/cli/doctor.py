@@ -51,6 +51,5 @@ def doctor(service: str | None, output: str, snapshot_file: Path | None, *, no_a
         from librespot_guard.report.terminal import columns, show  # noqa: PLC0415
 
         show(report.to_lines(chosen, found, width=columns()))
-        for gap in facts.incomplete:
-            common.note(f"incomplete: {gap.what}: {gap.why}")
+        common.note_gaps(facts.incomplete)
     return 1 if found else 0

@@ -53,8 +53,7 @@ def init(output_file: Path | None, force: bool, snapshot_file: Path | None) -> i
 
 def _next(snapshot: "Snapshot", file: str | None) -> None:
     """What was found and what to do next, on stderr."""
-    for gap in snapshot.incomplete:
-        common.note(f"incomplete: {gap.what}: {gap.why}{f' ({gap.hint})' if gap.hint else ''}")
+    common.note_gaps(snapshot.incomplete)
     names = ", ".join(service.name for service in snapshot.services)
     if not snapshot.services:
         common.note("no service of the librespot family was found: the policy names none, and shows how to write one")

@@ -108,8 +108,7 @@ def reach(
         from librespot_guard.cli import _reach_text  # noqa: PLC0415 - only where it is drawn
 
         _reach_text.show(worlds, entries, answers, proof, everything=everything)
-        for gap in snapshot.incomplete:
-            common.note(f"incomplete: {gap.what}: {gap.why}")
+        common.note_gaps(snapshot.incomplete)
     if proof is not None:
         return {"proved": 0, "refuted": 1, "undecided": 4}[proof.verdict]
     return 4 if any(a.get("from", {}).get("reaches") == "undecided" for a in answers) else 0

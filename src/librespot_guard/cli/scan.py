@@ -11,7 +11,6 @@ import click
 from librespot_guard import catalog
 from librespot_guard.catalog import Catalog, Flavour
 from librespot_guard.cli import common
-from librespot_guard.cli.snapshot import show_gaps
 from librespot_guard.snapshot import Listener, Service, ServiceListener, Snapshot
 
 EPILOG = """\b
@@ -74,7 +73,7 @@ def scan(
         common.print_json(document(facts))
     else:
         _show(facts)
-    show_gaps(facts)
+    common.note_gaps(facts.incomplete)
 
 
 def _scan_network(output: str, snapshot_file: Path | None, *, ask: bool) -> None:
@@ -91,8 +90,7 @@ def _scan_network(output: str, snapshot_file: Path | None, *, ask: bool) -> None
     from librespot_guard.report.terminal import show  # noqa: PLC0415
 
     show(report.to_lines(found))
-    for gap in gaps:
-        common.note(f"incomplete: {gap.what}: {gap.why}")
+    common.note_gaps(gaps)
 
 
 def document(facts: Snapshot) -> dict[str, Any]:
@@ -129,11 +127,11 @@ def _service(service: Service, facts: Snapshot, known: Catalog) -> dict[str, Any
         "environment": service.environment,
         "secrets": [asdict(s) for s in service.secrets],
         "info": asdict(service.info) if service.info else None,
-        "listeners": [_listener(one, flavour) for one in service.listeners],
+        "listeners": [_listener(one, flavour, service.version) for one in service.listeners],
     }
 
 
-def _listener(owned: ServiceListener, flavour: Flavour | None) -> dict[str, Any]:
+def _listener(owned: ServiceListener, flavour: Flavour | None, version: str | None) -> dict[str, Any]:
     socket = owned.listener
     return {
         "proto": socket.proto,
@@ -147,7 +145,7 @@ def _listener(owned: ServiceListener, flavour: Flavour | None) -> dict[str, Any]
         "known_by": owned.known_by,
         "device": socket.device,
         "families": list(families(socket)),
-        "stranger": list(_stranger(owned, flavour)),
+        "stranger": list(_stranger(owned, flavour, version)),
     }
 
 
@@ -165,8 +163,8 @@ def _flavour(service: Service, known: Catalog) -> Flavour | None:
     return next((f for f in known.flavours if f.name == service.flavour), None)
 
 
-def _stranger(owned: ServiceListener, flavour: Flavour | None) -> tuple[str, ...]:
-    surface = flavour.surface(owned.surface) if flavour else None
+def _stranger(owned: ServiceListener, flavour: Flavour | None, version: str | None) -> tuple[str, ...]:
+    surface = flavour.surface(owned.surface, version) if flavour else None
     return surface.stranger if surface else ()
 
 
@@ -208,7 +206,7 @@ def _lines(service: Service, facts: Snapshot, known: Catalog) -> Iterator[str]:
     for surface in dict.fromkeys(owned.surface for owned in service.listeners):
         of_this = [owned for owned in service.listeners if owned.surface == surface]
         yield from (_heading(owned) for owned in of_this)
-        yield from _stranger_lines(_stranger(of_this[0], flavour))
+        yield from _stranger_lines(_stranger(of_this[0], flavour, service.version))
         known_surface = flavour.surface(surface, service.version) if flavour else None
         if known_surface and known_surface.unconfirmed:
             yield f"{_INDENT * 2}not confirmed: {known_surface.unconfirmed}"

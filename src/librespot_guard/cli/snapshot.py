@@ -70,7 +70,7 @@ def snapshot(context: click.Context, file: Path | None, *, no_ask: bool, probe: 
     from librespot_guard import collect  # noqa: PLC0415 - `import` and `--help` must not pay for it
 
     facts = collect.snapshot(ask=not no_ask, probe=probe, progress=_progress if sys.stderr.isatty() else None)
-    show_gaps(facts)
+    common.note_gaps(facts.incomplete)
     count = len(facts.services)
     _write(facts, file, f"{count} service{'' if count == 1 else 's'}, {len(facts.namespaces)} network namespace(s)")
 
@@ -122,7 +122,7 @@ def import_(
     )
     # what is malformed is said now, with its line, and not when somebody asks a question
     ruleset = firewall.read_listings(texts, interfaces={link.name: link.index for link in facts.home.links})
-    show_gaps(facts)
+    common.note_gaps(facts.incomplete)
     for doubt in ruleset.incomplete:
         common.note(f"{click.style('not exact', fg='yellow', bold=True)}: {doubt}")
     if len(facts.home.links) == 1:
@@ -154,13 +154,6 @@ def _write(facts: Snapshot, file: Path | None, what: str) -> None:
         return
     common.write_text(file, text)
     common.note(f"wrote {file}: {what}")
-
-
-def show_gaps(facts: Snapshot) -> None:
-    """Say on stderr what could not be read, why, and what to do about it."""
-    for gap in facts.incomplete:
-        label = click.style("incomplete", fg="yellow", bold=True)
-        common.note(f"{label}: {gap.what}: {gap.why}" + (f" ({gap.hint})" if gap.hint else ""))
 
 
 def _progress(text: str) -> None:

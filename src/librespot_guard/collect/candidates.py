@@ -23,6 +23,7 @@ class Candidate:
         listeners: its own sockets.
         environment: None if it may not be looked at.
         package: the folder of the Python package, for a library.
+        version: what its program says that it is, None if that can't be told.
     """
 
     process: Process
@@ -31,6 +32,7 @@ class Candidate:
     listeners: tuple[Listener, ...]
     environment: dict[str, str] | None
     package: Path | None = None
+    version: str | None = None
 
 
 def find(
@@ -57,8 +59,12 @@ def _judge(process: Process, listeners: tuple[Listener, ...], programs: Programs
     everywhere = any(s.proto == "tcp" and wildcard(s.address) for s in listeners)
     discovery = any(s.proto == "udp" and s.port == MDNS for s in listeners)
     flavour, certain = _by_program(process, served or discovery, programs)
+    if flavour is not None and flavour.python_package:
+        # frozen: it holds the library, and is a speaker for sure if it has loaded what the library loads and is open to all
+        certain = everywhere and bool(loaded_from(process.pid))
     if flavour is not None and (certain or served):
-        return Candidate(process, flavour, certain, listeners, environment_of(process.pid))
+        version = programs.version_of(f"/proc/{process.pid}/exe") or programs.version_of(process.executable)
+        return Candidate(process, flavour, certain, listeners, environment_of(process.pid), version=version)
     if not served:
         return None
     library = _library(process, listeners, programs, everywhere=everywhere, likely=everywhere and discovery)

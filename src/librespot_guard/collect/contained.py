@@ -55,9 +55,11 @@ def _service(box: Known, programs: Programs, netns: str) -> Service | None:
     flavour, argv = _flavour(box, programs)
     if flavour is None:
         return None
+    path = _inside(box, argv[0])
+    version = programs.version_of(path) if path else None
     environment = box.environment
     # its files can't be looked into while it does not run: the settings are those of its command line and variables
-    resolved = resolve(flavour, None, Start(argv=argv, environment=environment, root="/nonexistent"))
+    resolved = resolve(flavour, version, Start(argv=argv, environment=environment, root="/nonexistent"))
     if not services.family(flavour, resolved):
         return None
     redacted, argv_secrets = redact_argv(argv, options_of(flavour))
@@ -67,12 +69,12 @@ def _service(box: Known, programs: Programs, netns: str) -> Service | None:
     return Service(
         name=services.slug(title) or flavour.name,
         flavour=flavour.name,
-        version=None,
+        version=version,
         pid=0,
         uid=-1,
         executable=argv[0],
         netns=netns,
-        listeners=declared.listeners(flavour, None, argv, resolved),
+        listeners=declared.listeners(flavour, version, argv, resolved),
         argv=redacted,
         environment=kept,
         secrets=(*argv_secrets, *environment_secrets),

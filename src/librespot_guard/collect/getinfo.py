@@ -5,10 +5,12 @@ send, because librespot-python reads only once (facts: librespot/zeroconf.py:280
 """
 
 import json
+import re
 import socket
 import struct
 import time
 import unicodedata
+from dataclasses import dataclass
 
 from librespot_guard.snapshot import Info
 
@@ -28,9 +30,35 @@ _KEYS = {
 # what every family member gives; something else that answers JSON is none
 _MUST = ("deviceID", "remoteName", "brandDisplayName")
 
+_UNANSWERED = {
+    "late": f"it takes the connection, and says nothing within {SECONDS:g} seconds",
+    "closed": "it ends the connection without an answer",
+    "reset": "it resets the connection without an answer",
+}
+_ENDS = {
+    "late": f"its answer does not end within {SECONDS:g} seconds",
+    "large": f"its answer is longer than {MAX_BYTES // 1024} KiB",
+    "reset": "it resets the connection in the middle of its answer",
+}
 
-def ask(address: str, port: int, *, seconds: float = SECONDS) -> Info | None:
-    """What the listener at an address answers, or None if it is no Spotify Connect listener or does not answer in time.
+
+@dataclass(frozen=True, slots=True)
+class NoInfo:
+    """Why there is no answer to getInfo. The words are this program's own: nothing that came from the other side is in them."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What came back, and how it `ended`: "whole" (by its length), "closed", "reset", "late" (the time was up) or "large" (too much came)."""
+
+    data: bytes
+    ended: str
+
+
+def ask(address: str, port: int, *, seconds: float = SECONDS) -> Info | NoInfo:
+    """What the listener at an address answers, or why that is no answer of a Spotify Connect listener.
 
     Raises OSError when nothing accepts a connection there.
     """
@@ -43,28 +71,36 @@ def ask(address: str, port: int, *, seconds: float = SECONDS) -> Info | None:
     return parse_answer(exchange(address, port, request, seconds=seconds))
 
 
-def exchange(address: str, port: int, request: str, *, seconds: float = SECONDS) -> bytes:
+def exchange(address: str, port: int, request: str, *, seconds: float = SECONDS) -> Received:
     """Send a request and give what comes back, at most `MAX_BYTES` within the time. Raises OSError when nothing accepts a connection there."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     deadline = time.monotonic() + seconds
     received = bytearray()
     with socket.socket(family, socket.SOCK_STREAM) as connection:
         connection.settimeout(seconds)
-        connection.connect((address, port))
+        try:
+            connection.connect((address, port))
+        except ConnectionResetError:
+            # it was accepted, and reset before this side looked
+            return Received(b"", "reset")
         # end by a reset: a daemon whose answer ends with the connection would keep TIME-WAIT on its port, and one that
         # binds without SO_REUSEADDR (librespot-python) could not start again after a mere look at it
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))
         try:
             connection.sendall(request.encode("ascii"))
-            while len(received) < MAX_BYTES and not _complete(received):
+            while not _complete(received):
+                if len(received) == MAX_BYTES:
+                    return Received(bytes(received), "large")
                 connection.settimeout(max(0.001, deadline - time.monotonic()))
                 data = connection.recv(min(8192, MAX_BYTES - len(received)))
                 if not data:
-                    break
+                    return Received(bytes(received), "closed")
                 received += data
-        except OSError:  # reset, or no answer in time: what came before that may still be whole
-            pass
-    return bytes(received)
+        except TimeoutError:  # what came before that may still be whole
+            return Received(bytes(received), "late")
+        except OSError:
+            return Received(bytes(received), "reset")
+    return Received(bytes(received), "whole")
 
 
 def _complete(received: bytes | bytearray) -> bool:
@@ -79,21 +115,35 @@ def _headers(head: bytes) -> dict[str, str]:
     return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
-def parse_answer(answer: bytes) -> Info | None:
-    """What an HTTP answer to getInfo says, or None if it is anything else; never raises."""
-    head, separator, body = answer.partition(b"\r\n\r\n")
-    status = head.split(b"\r\n", 1)[0].split()
-    if not separator or len(status) < 2 or not status[0].startswith(b"HTTP/1.") or status[1] != b"200":
-        return None
+def parse_answer(answer: Received) -> Info | NoInfo:
+    """What an HTTP answer to getInfo says, or why it is none; never raises."""
+    head, separator, body = answer.data.partition(b"\r\n\r\n")
+    if not answer.data:
+        return NoInfo(_UNANSWERED.get(answer.ended, _UNANSWERED["closed"]))
+    if not (answer.data.startswith(b"HTTP/1.") or b"HTTP/1.".startswith(answer.data)):
+        return NoInfo("what it answers is no HTTP")
+    if not separator:
+        return NoInfo(_ENDS.get(answer.ended, "its answer ends within the headers"))
+    status = head.split(b"\r\n", 1)[0].split()[1:2]
+    if status != [b"200"]:
+        return NoInfo(f"it answers with HTTP {_status(status)} instead of 200")
     if "chunked" in _headers(head).get("transfer-encoding", "").lower():
         body = _unchunk(body)
     try:
         document = json.loads(body.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(document, dict) or not all(isinstance(document.get(key), str) for key in _MUST):
-        return None
+        return NoInfo(_ENDS.get(answer.ended, "what it answers by HTTP is no JSON"))
+    if not isinstance(document, dict):
+        return NoInfo("the JSON that it answers is no object")
+    lacking = [key for key in _MUST if not isinstance(document.get(key), str)]
+    if lacking:
+        return NoInfo(f"the JSON that it answers has no text for {', '.join(lacking)}")
     return Info(**{name: clean(document.get(key, "")) for name, key in _KEYS.items()})
+
+
+def _status(words: list[bytes]) -> str:
+    """A status code if it is one (RFC 9110 15): three digits."""
+    return f"status {words[0].decode()}" if words and re.fullmatch(rb"[1-5][0-9]{2}", words[0]) else "without a status"
 
 
 def _unchunk(body: bytes) -> bytes:

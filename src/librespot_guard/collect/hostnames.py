@@ -28,7 +28,7 @@ def any_host(address: str, port: int) -> bool | None:
 
 def _status(address: str, port: int, host: str) -> int | None:
     request = f"GET / HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    words = getinfo.exchange(address, port, request).split(b"\r\n", 1)[0].split()
+    words = getinfo.exchange(address, port, request).data.split(b"\r\n", 1)[0].split()
     if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
         return None
     return int(words[1])

@@ -87,7 +87,8 @@ def _service(unit: Unit, programs: Programs, user: str, netns: str) -> tuple[Ser
         working=(unit.last("WorkingDirectory") or "/").lstrip("-").replace("~", home_of(uid) or "/"),
         home=unit.home or home_of(uid) if uid >= 0 else unit.home,
     )
-    resolved = resolve(flavour, None, start)
+    version = programs.version_of(argv[0])
+    resolved = resolve(flavour, version, start)
     if not services.family(flavour, resolved):
         return None
     redacted, argv_secrets = redact_argv(argv, options_of(flavour))
@@ -101,12 +102,12 @@ def _service(unit: Unit, programs: Programs, user: str, netns: str) -> tuple[Ser
     service = Service(
         name=services.slug(name),
         flavour=flavour.name,
-        version=None,
+        version=version,
         pid=0,
         uid=uid,
         executable=os.path.realpath(argv[0]),
         netns=netns,
-        listeners=declared.listeners(flavour, None, start.argv, resolved),
+        listeners=declared.listeners(flavour, version, start.argv, resolved),
         argv=redacted,
         environment=kept,
         secrets=(*argv_secrets, *environment_secrets),

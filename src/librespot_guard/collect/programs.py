@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from librespot_guard.catalog import Catalog, Flavour
+from librespot_guard.collect import frozen
 
 T = TypeVar("T")
 
@@ -29,6 +30,12 @@ _ELF_MARKERS: tuple[tuple[str, tuple[bytes, ...]], ...] = (
     ("librespot", (b"_spotify-connect", b"librespot_", b"addUser")),
     ("snapserver", (b"Server.GetStatus", b"_snapcast", b"librespot")),
 )
+# how far before its name a program holds its version (`Snapserver(): … name = "Snapserver", version = VERSION`, common/message/hello.hpp)
+_VERSION_BEFORE: dict[str, bytes] = {"snapserver": b"\0Snapserver\0"}
+_VERSION = re.compile(rb"\0(\d{1,4}\.\d{1,4}\.\d{1,4})\Z")
+_MAX_PLACES = 64
+# modules of a library that a frozen speaker holds: a module of somebody else that has the name of the library has not these in it
+_FROZEN = ("zeroconf", "core", "proto.Connect_pb2")
 _JAVA = re.compile(r"java|jsvc")
 # they run programs of other people: their own name or that of a script says nothing
 _INTERPRETERS = re.compile(
@@ -42,19 +49,32 @@ def interpreter(name: str) -> bool:
     return _INTERPRETERS.fullmatch(name) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What an executable is by its content: a flavour's `name`, "" for none, and the version that it holds, None if it can't be told."""
+
+    name: str
+    version: str | None = None
+
+
 @dataclass(slots=True)
 class Programs:
-    """Contents of programs, each looked at once. `known` maps a file (device, inode) to the flavour's name, "" for none, None if unreadable."""
+    """Contents of programs, each looked at once. `known` maps a file (device, inode) to what it holds, None if unreadable."""
 
     catalog: Catalog
-    known: dict[tuple[int, int], str | None] = field(default_factory=dict)
+    known: dict[tuple[int, int], Held | None] = field(default_factory=dict)
     jars: dict[tuple[int, int], bool | None] = field(default_factory=dict)
     packages: dict[tuple[str, ...], Path | None] = field(default_factory=dict)
 
     def of_executable(self, path: str) -> tuple[Flavour | None, bool]:
         """The flavour that an executable is by its content, and whether it could be read."""
-        name = _once(path, self.known, _elf)
-        return (self._flavour(name) if name else None), name is not None
+        held = _once(path, self.known, self._elf)
+        return (self._flavour(held.name) if held else None), held is not None
+
+    def version_of(self, path: str) -> str | None:
+        """The version that an executable says it is, None if it says none that can be told."""
+        held = _once(path, self.known, self._elf)
+        return held.version if held else None
 
     def of_java(self, argv: Sequence[str], resolve: Callable[[str], str]) -> tuple[Flavour | None, bool]:
         """The flavour that a Java virtual machine runs, by the content of its jars or the name of its main class; whether that is sure."""
@@ -70,6 +90,19 @@ class Programs:
                 if held or (held is None and named):
                     return flavour, bool(held)
         return None, False
+
+    def _elf(self, descriptor: int, size: int) -> Held:
+        with mmap.mmap(descriptor, min(size, _MAX_SEARCHED), access=mmap.ACCESS_READ) as content:
+            if content[:4] != b"\x7fELF":
+                return Held("")
+            for name, markers in _ELF_MARKERS:
+                if all(content.find(marker) >= 0 for marker in markers):
+                    return Held(name, _version(content, _VERSION_BEFORE.get(name)))
+        for flavour in self.catalog.flavours:
+            package = flavour.python_package
+            if package and frozen.holds(descriptor, size, (f"{package}.{part}" for part in _FROZEN)):
+                return Held(flavour.name)
+        return Held("")
 
     def _flavour(self, name: str) -> Flavour | None:
         return next((f for f in self.catalog.flavours if f.name == name), None)
@@ -119,14 +152,21 @@ def _once(path: str, known: dict[tuple[int, int], T | None], look: Callable[[int
         os.close(descriptor)
 
 
-def _elf(descriptor: int, size: int) -> str:
-    with mmap.mmap(descriptor, min(size, _MAX_SEARCHED), access=mmap.ACCESS_READ) as content:
-        if content[:4] != b"\x7fELF":
-            return ""
-        for name, markers in _ELF_MARKERS:
-            if all(content.find(marker) >= 0 for marker in markers):
-                return name
-    return ""
+def _version(content: mmap.mmap, before: bytes | None) -> str | None:
+    """The one version that stands, as a text of its own, right before another text; None if there is none, or two that differ.
+
+    The compiler puts the texts of one function side by side. Another program that happens to hold both apart is none.
+    """
+    found: set[str] = set()
+    place = -1
+    for _ in range(_MAX_PLACES if before else 0):
+        place = content.find(before or b"", place + 1)
+        if place < 0:
+            break
+        match = _VERSION.search(content[max(0, place - 16) : place])
+        if match:
+            found.add(match[1].decode())
+    return found.pop() if len(found) == 1 else None
 
 
 def _holds_librespot(descriptor: int, size: int) -> bool:

@@ -3,7 +3,7 @@
 import pwd
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -24,7 +24,7 @@ from librespot_guard.snapshot import Address, Gap, Info, Listener, Namespace, Se
 # of one process no more listeners than this are asked
 _MAX_ASKED = 8
 
-Answers = dict[Listener, Info]
+Answers = dict[Listener, Info | getinfo.NoInfo]
 
 
 def ask_all(
@@ -60,13 +60,12 @@ def _ask_each(listeners: Iterable[Listener], addresses: Sequence[Address]) -> An
     for listener in listeners:
         for address in reached_at(listener, addresses):
             try:
-                info = getinfo.ask(address, listener.port)
-            except TimeoutError:
-                break  # packets to it vanish: another address would only cost the same time again
-            except OSError:
+                found[listener] = getinfo.ask(address, listener.port)
+            except TimeoutError:  # packets to it vanish: another address would only cost the same time again
+                found[listener] = getinfo.NoInfo(f"no connection within {getinfo.SECONDS:g} seconds")
+            except OSError as error:
+                found[listener] = getinfo.NoInfo(f"no connection: {error.strerror or error}")
                 continue
-            if info is not None:
-                found[listener] = info
             break
     return found
 
@@ -86,7 +85,8 @@ def build(
     candidate: Candidate, answers: Answers, catalog: Catalog, netns: str
 ) -> tuple[Service, tuple[Gap, ...]] | None:
     """The service that a candidate is, with what could not be read about it; None if it is none."""
-    info = next(iter(answers.values()), None)
+    infos = {one: told for one, told in answers.items() if isinstance(told, Info)}
+    info = next(iter(infos.values()), None)
     flavour = _flavour(candidate, info, catalog)
     if flavour is None:
         return None
@@ -99,6 +99,7 @@ def build(
     argv, argv_secrets = redact_argv(_without_code(process), options_of(flavour))
     kept, environment_secrets = redact_environment(environment, flavour)
     subject = Subject(process, flavour, environment, version, resolved)
+    listeners = classify(subject, candidate.listeners, infos)
     service = Service(
         name=slug(_title(process, flavour, environment, info)),
         flavour=flavour.name,
@@ -107,7 +108,7 @@ def build(
         uid=process.uid,
         executable=process.executable or process.argv[0],
         netns=netns,
-        listeners=classify(subject, candidate.listeners, answers),
+        listeners=listeners,
         argv=argv,
         environment=kept,
         secrets=(*argv_secrets, *environment_secrets),
@@ -122,7 +123,20 @@ def build(
         settings=resolved.settings,
         info=info,
     )
-    return service, (*resolved.gaps, *(unit.gaps if unit else ()))
+    return service, (*resolved.gaps, *(unit.gaps if unit else ()), *_unanswered(service, answers))
+
+
+def _unanswered(service: Service, answers: Answers) -> Iterator[Gap]:
+    """Why a Spotify Connect listener did not say who it is. Of another listener nobody expects it."""
+    for owned in service.listeners:
+        told = answers.get(owned.listener)
+        if owned.surface == "connect" and isinstance(told, getinfo.NoInfo):
+            place = f"tcp {owned.listener.address} port {owned.listener.port}"
+            yield Gap(
+                f"who {service.flavour} (pid {service.pid}) says it is (getInfo, {place})",
+                told.why,
+                "look what listens there: where that is its Spotify Connect port, no app can use it",
+            )
 
 
 def _start(process: Process, environment: Mapping[str, str], unit: "units.Unit | None") -> Start:
@@ -166,7 +180,7 @@ def _version(candidate: Candidate, flavour: Flavour, info: Info | None) -> str |
         return info.library_version
     if candidate.package is not None and flavour.python_package:
         return package_version(candidate.package, flavour.python_package)
-    return None
+    return candidate.version if candidate.flavour is flavour else None
 
 
 def _title(process: Process, flavour: Flavour, environment: Mapping[str, str], info: Info | None) -> str:

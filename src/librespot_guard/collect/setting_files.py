@@ -3,14 +3,16 @@
 import os
 import pwd
 import stat
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 from librespot_guard.catalog import ConfigFile, Flavour
 from librespot_guard.collect import units
 from librespot_guard.collect.redact import values_of
 from librespot_guard.collect.units import Unit
 from librespot_guard.snapshot import Service
-from librespot_guard.snapshot.setting_file import SettingFile
+from librespot_guard.snapshot.setting_file import SettingFile, UnitVariable
 
 MAX_SIZE = 1 << 20
 _OVERFLOW = 65534
@@ -40,6 +42,8 @@ def setting_files(service: Service, flavour: Flavour) -> tuple[SettingFile, ...]
             there = known.first
         if alone:
             break
+    if unit is not None and "environment" in flavour.arguments.precedence:
+        found += _unit_files(unit)
     return tuple(found)
 
 
@@ -52,6 +56,30 @@ def _environment_files(unit: Unit) -> list[SettingFile]:
         pattern = any(c in path for c in "*?[")
         found.append(SettingFile(path, "env", problem=_PATTERN) if pattern else _read(path, known))
     return found
+
+
+def _unit_files(unit: Unit) -> list[SettingFile]:
+    """The unit file and its drop-ins with what they do to the environment; the content of those that this program writes."""
+    found = []
+    for path in unit.files:
+        lines = [line for line in unit.lines if line.section == "Service" and line.origin.rpartition(":")[0] == path]
+        variables = tuple(v for line in lines for v in _variables(unit, line))
+        own = PurePosixPath(path).name.removeprefix("zz-").removeprefix("50-").startswith("librespot-guard")
+        read = _read(path, ConfigFile(path, "unit", path)) if own else SettingFile(path, "unit")
+        found.append(replace(read, variables=variables))
+    return found
+
+
+def _variables(unit: Unit, line: units.Line) -> Iterator[UnitVariable]:
+    if line.key not in ("Environment", "UnsetEnvironment"):
+        return
+    unset = line.key == "UnsetEnvironment"
+    if not line.value and not unset:
+        yield UnitVariable("*", None, line.origin)
+    for word in units.words_of(unit, line) or ():
+        name, equals, value = word.partition("=")
+        if equals or unset:
+            yield UnitVariable(name, value if equals else None, line.origin, unset)
 
 
 def _path(service: Service, flavour: Flavour, known: ConfigFile) -> tuple[str, bool]:

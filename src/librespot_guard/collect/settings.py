@@ -76,25 +76,54 @@ def resolve(flavour: Flavour, version: str | None, start: Start) -> Resolved:
     raw: dict[str, str] = {}
     origins: dict[str, str] = {}
     sources: list[str] = []
-    for setting in flavour.settings_of(version):
-        given = sorted(
-            (v for v in _values(setting, flavour, start, files) if v.kind in order), key=lambda v: order.index(v.kind)
-        )
-        if setting.name == "source":
-            sources = [v.value for v in given]
-        several = setting.name == "source" or "several times" in setting.effect
-        for place, one in enumerate(given):
-            wins = place == 0 or (several and one.kind == given[0].kind)
-            note = " ".join(n for n in (one.note, _note(setting)) if n)
-            found.append(ServiceSetting(setting.name, _shown(flavour, setting, one.value), one.origin, wins, note))
-        if given:
-            raw[setting.name], origins[setting.name] = given[0].value, given[0].origin
-        elif setting.default and setting.surface:
-            raw[setting.name] = setting.default
+    for name, forms in _forms(flavour, version).items():
+        called = {_names(form): form for form in reversed(forms)}
+        given = [
+            (v, f) for f in reversed(called.values()) for v in _values(f, flavour, start, files) if v.kind in order
+        ]
+        given.sort(key=lambda one: order.index(one[0].kind))
+        if name == "source":
+            sources = [v.value for v, _ in given]
+        several = name == "source" or any("several times" in form.effect for form in forms)
+        for place, (one, form) in enumerate(given):
+            # what has another name is read by other versions, so that both may hold
+            first = all(other is not form for _, other in given[:place])
+            wins = first or (several and one.kind == given[0][0].kind)
+            note = " ".join(n for n in (one.note, "" if version else _only(form, forms), _note(form)) if n)
+            found.append(ServiceSetting(name, _shown(flavour, form, one.value), one.origin, wins, note))
+            if place == 0:
+                raw[name], origins[name] = one.value, one.origin
+        default = forms[0].default
+        if not given and default and forms[0].surface:
+            raw[name] = default
             at = f"default of {flavour.title}{f' {version}' if version else ''}"
-            origins[setting.name] = at
-            found.append(ServiceSetting(setting.name, setting.default, at, wins=True))
+            if len({form.default for form in forms}) > 1:
+                at += " as the newest version has it: its own is not known"
+            origins[name] = at
+            found.append(ServiceSetting(name, default, at, wins=True))
     return Resolved(tuple(found), raw, origins, tuple(sources), tuple(gaps), unread=bool(gaps))
+
+
+def _forms(flavour: Flavour, version: str | None) -> dict[str, list[Setting]]:
+    """The settings by name. One of a version that is not known has the forms of all versions, the newest first."""
+    found: dict[str, list[Setting]] = {}
+    for setting in flavour.settings_of(version) if version else flavour.settings:
+        found.setdefault(setting.name, []).append(setting)
+    return {name: forms[:1] if version else forms for name, forms in found.items()}
+
+
+def _names(setting: Setting) -> tuple[str | None, ...]:
+    return setting.key, setting.long, setting.short, setting.environment
+
+
+def _only(form: Setting, forms: Sequence[Setting]) -> str:
+    """Which versions read a setting under this name, where its own version is not known and the others call it otherwise."""
+    same = [f for f in forms if _names(f) == _names(form)]
+    first, last = same[-1].since, same[0].until
+    if not last and len(same) == len(forms):
+        return ""
+    which = f"from {first} to before {last}" if first and last else f"before {last}" if last else f"from {first} on"
+    return f"its version is not known: only those {which} read this."
 
 
 def _note(setting: Setting) -> str:

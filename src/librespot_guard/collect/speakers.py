@@ -93,7 +93,9 @@ def _asked(own: tuple[Address, ...], ways: list[Announcement]) -> Speaker:
         )
     except OSError as error:
         return Speaker(first, address, None, f"no connection: {error.strerror or error}")
-    return Speaker(first, address, info, "" if info else "what answers there is no Spotify Connect speaker")
+    if isinstance(info, getinfo.NoInfo):
+        return Speaker(first, address, None, f"no Spotify Connect speaker answers there: {info.why}")
+    return Speaker(first, address, info)
 
 
 def _on_link(own: tuple[Address, ...], one: Announcement) -> Iterable[str]:

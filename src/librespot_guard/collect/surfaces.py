@@ -62,7 +62,7 @@ def _classify(subject: Subject, listener: Listener, answers: Mapping[Listener, I
             continue
         port, by = port_of(surface, flavour, subject.version, subject.resolved)
         if surface.name == "login":
-            given = _option(subject.process, flavour, subject.environment, surface)
+            given = _option(subject, surface)
             port, by = (given[0][1], given[0][0]) if given else (port, by)
         if port == listener.port:
             return ServiceListener(listener, surface.name, pinned=True, pinned_by=by)
@@ -90,12 +90,12 @@ def _enabled(subject: Subject) -> bool:
 
 def pin_of(subject: Subject, port: int) -> tuple[bool, str]:
     """Whether a setting fixes the port of the Spotify Connect listener, and which; or what is known otherwise."""
-    process, flavour, environment, resolved = subject.process, subject.flavour, subject.environment, subject.resolved
+    process, flavour, resolved = subject.process, subject.flavour, subject.resolved
     if flavour.port.code:
         if is_python(process):
             return port_set_in_code(process, flavour.port.code, port)
         return False, f"can't be told: its program is not Python, `{flavour.port.code}` could not be looked for"
-    given = _option(process, flavour, environment, flavour.port) or _settled(subject)
+    given = _option(subject, flavour.port) or _settled(subject)
     for by, value in given:
         if value == port:
             return True, by
@@ -118,12 +118,18 @@ def _settled(subject: Subject) -> list[tuple[str, int]]:
     return [(by, port)] if port else []
 
 
-def _option(
-    process: Process, flavour: Flavour, environment: Mapping[str, str], setting: PortOption | Surface
-) -> list[tuple[str, int]]:
+def _option(subject: Subject, setting: PortOption | Surface) -> list[tuple[str, int]]:
     """The port that a setting gives, with where it stands; the command line wins over the environment."""
     names = [n for n in (setting.long, setting.short) if n]
-    found = [(f"argv {option}", value) for option, value in values_of(process.argv, names, flavour.arguments.flags)]
-    if not found and setting.environment and environment.get(setting.environment):
-        found = [(f"environment {setting.environment}", environment[setting.environment])]
+    given = values_of(subject.process.argv, names, subject.flavour.arguments.flags)
+    found = [(f"argv {option}", value) for option, value in given]
+    if not found and setting.environment and (value := subject.environment.get(setting.environment)):
+        found = [(_stated(subject, setting.environment, value), value)]
     return [(by, int(value)) for by, value in found if value.isascii() and value.isdigit()]
+
+
+def _stated(subject: Subject, variable: str, value: str) -> str:
+    """Where a variable got its value: the line of the unit or of its file, where that is known; else its name."""
+    name = next((s.name for s in subject.flavour.settings if s.environment == variable), "")
+    known = subject.resolved.raw.get(name) == value
+    return subject.resolved.origins[name] if known else f"environment {variable}"

@@ -141,13 +141,12 @@ def environment_of(unit: Unit) -> Environment:
     values: dict[str, tuple[str, str]] = {}
     gaps: list[Gap] = []
     for line in unit.all("Environment"):
-        try:
-            words = shlex.split(line.value)
-        except ValueError:
+        words = words_of(unit, line)
+        if words is None:
             gaps.append(Gap(f"Environment= in {line.origin}", "its quotes do not match"))
             continue
         for word in words:
-            name, equals, value = unit.expand(word).partition("=")
+            name, equals, value = word.partition("=")
             if equals:
                 values[name] = (value, line.origin)
     for line in unit.all("EnvironmentFile"):
@@ -163,6 +162,14 @@ def environment_of(unit: Unit) -> Environment:
         for entry in entries:
             values[entry.key] = (entry.value, f"{path}:{entry.line}")
     return Environment(values, tuple(gaps))
+
+
+def words_of(unit: Unit, line: Line) -> list[str] | None:
+    """The words of a line such as Environment=, specifiers expanded; None if its quotes do not match."""
+    try:
+        return [unit.expand(word) for word in shlex.split(line.value)]
+    except ValueError:
+        return None
 
 
 def of_process(name: str | None, uid: int, cgroup: str) -> Unit | None:
@@ -183,8 +190,9 @@ def user_folders(home: str) -> tuple[str, ...]:
     return (f"{home}/.config/systemd/user", *USER[:2], f"{home}/.local/share/systemd/user", *USER[2:])
 
 
-def load(name: str, folders: Sequence[str] = SYSTEM, home: str = "") -> Unit | None:
-    """The unit of this name with its drop-ins; None if no folder has it."""
+def load(name: str, folders: Sequence[str] | None = None, home: str = "") -> Unit | None:
+    """The unit of this name with its drop-ins; None if no folder (of the system, unless others are given) has it."""
+    folders = SYSTEM if folders is None else folders
     if "/" in name or not name.endswith((".service", ".target")):
         return None
     template = re.sub(r"@[^.]*\.", "@.", name)
@@ -193,7 +201,7 @@ def load(name: str, folders: Sequence[str] = SYSTEM, home: str = "") -> Unit | N
     drop_ins = {
         Path(p).name: p
         for f in reversed(folders)
-        for n in (name.rpartition(".")[2], *names)
+        for n in (name.rpartition(".")[2], *_prefixes(name), *names)
         for p in _drop_ins(f"{f}/{n}.d")
     }
     files = [*([main] if main else []), *(drop_ins[n] for n in sorted(drop_ins))]
@@ -207,6 +215,14 @@ def load(name: str, folders: Sequence[str] = SYSTEM, home: str = "") -> Unit | N
             gaps.append(Gap(f"the unit file {file}", content.gap.why, content.gap.hint))
         lines += _lines(content.text or "", file)
     return Unit(name, tuple(files), tuple(lines), home, tuple(gaps))
+
+
+def _prefixes(name: str) -> Iterator[str]:
+    """The names of folders that hold drop-ins of all units with a prefix, the widest first: "a-.service" for "a-b.service" (systemd.unit(5))."""
+    stem, _, kind = name.rpartition(".")
+    parts = stem.partition("@")[0].split("-")
+    for count in range(1, len(parts)):
+        yield f"{'-'.join(parts[:count])}-.{kind}"
 
 
 def _masked(path: str) -> bool:

@@ -6,6 +6,7 @@ from librespot_guard import catalog
 from librespot_guard.doctor.model import Diagnosis
 from librespot_guard.doctor.subject import Subject, bridges_to_the_network
 from librespot_guard.reach.questions import MDNS
+from librespot_guard.snapshot import Service
 
 
 def look(subject: Subject) -> Iterable[Diagnosis]:
@@ -60,8 +61,6 @@ def _elsewhere(subject: Subject) -> Iterable[Diagnosis]:
 
 
 def _no_listener(subject: Subject) -> Iterable[Diagnosis]:
-    flavour = next((f for f in catalog.load().flavours if f.name == subject.service.flavour), None)
-    connect = flavour.surface("connect") if flavour else None
     setting = discovery_off(subject)
     if setting:
         yield Diagnosis(
@@ -72,7 +71,7 @@ def _no_listener(subject: Subject) -> Iterable[Diagnosis]:
             ("take that setting away and start it again",),
             "librespot-guard scan",
         )
-    elif not subject.space.ipv6 and connect is not None and connect.bind == "::":
+    elif not subject.space.ipv6 and needs_ipv6(subject.service):
         yield Diagnosis(
             "no-ipv6",
             subject.name,
@@ -95,6 +94,13 @@ def _no_listener(subject: Subject) -> Iterable[Diagnosis]:
             ("look into its log", "see with `librespot-guard scan` how it was started"),
             "librespot-guard scan",
         )
+
+
+def needs_ipv6(service: Service) -> bool:
+    """Whether the Spotify Connect listener of a service is an IPv6 socket, which takes IPv4 along, and nothing else."""
+    flavour = next((f for f in catalog.load().flavours if f.name == service.flavour), None)
+    connect = flavour.surface("connect", service.version) if flavour else None
+    return connect is not None and connect.bind == "::"
 
 
 def discovery_off(subject: Subject) -> str:

@@ -57,11 +57,14 @@ def _nothing(facts: Snapshot) -> Iterator[Diagnosis]:
             "ss -lnup 'sport = :5353'",
         )
     if not home.ipv6:
+        # one that ends and is started again is mostly seen between two starts
+        hit = [s.name for s in facts.stopped if placed.needs_ipv6(s)]
         yield Diagnosis(
             "no-ipv6",
             None,
-            "possible",
+            "likely" if hit else "possible",
             (
+                *(f"{name} opens its listener on [::]" for name in hit),
                 "the kernel gives no IPv6 sockets (`ipv6.disable=1`?)",
                 "librespot since 0.5.0 opens its listener on [::] only, and ends without it unless it can log in by itself",
             ),

@@ -47,7 +47,7 @@ def install(progress: Progress) -> Files:
         progress(
             f"installing librespot-python {VERSION} from PyPI into an environment of its own; this takes about 20 seconds, once"
         )
-        _make_environment(folder)
+        make_environment(folder)
         python = str(folder / "bin" / "python")
         env = _install.python_free_environment()
         pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", f"librespot=={VERSION}"]
@@ -59,7 +59,7 @@ def install(progress: Progress) -> Files:
     return found
 
 
-def _make_environment(folder: Path) -> None:
+def make_environment(folder: Path) -> None:
     """A virtual environment made with the running interpreter, or with the system's where that one can't."""
     # the interpreter behind a virtual environment lives longer than the environment
     running = getattr(sys, "_base_executable", "") or sys.executable

@@ -1,11 +1,12 @@
 """What the user should know before a policy is applied: warnings, each with what to do."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from ipaddress import ip_address
 
 from librespot_guard import catalog
 from librespot_guard.firewall.model import Ruleset
+from librespot_guard.plan.minimise_place import OLD_PREFIX, PREFIX
 from librespot_guard.plan.model import EffectiveRule
 from librespot_guard.plan.proof import Claim, Proof
 from librespot_guard.policy import Assignment, Policy, unmatched
@@ -13,6 +14,7 @@ from librespot_guard.reach import Packet, World
 from librespot_guard.reach.interpreter import trace
 from librespot_guard.reach.routing import text
 from librespot_guard.snapshot import Listener, Namespace, Snapshot
+from librespot_guard.snapshot.setting_file import SettingFile
 from librespot_guard.targets.selector import members, strangers
 from librespot_guard.targets.syntax import FAMILY, TABLE, GuardTable, Port
 
@@ -194,3 +196,12 @@ def _blocker(claim: Claim, after: World) -> str | None:
     if result.verdict not in ("dropped", "rejected") or last is None or last.table == f"{FAMILY} {TABLE}":
         return None
     return f"{last.table} {last.chain} {last.rule}"
+
+
+def weak_drop_ins(files: Mapping[str, Sequence[SettingFile]], changed: Collection[str]) -> Iterator[str]:
+    """Drop-ins of earlier versions that this plan does not replace: others are read after them, and hold without a word."""
+    for path in dict.fromkeys(f.path for each in files.values() for f in each if f.form == "unit"):
+        name = path.rpartition("/")[2]
+        if name.startswith(OLD_PREFIX) and path not in changed:
+            better = name.replace(OLD_PREFIX, PREFIX, 1)
+            yield f"{path} was written by an earlier version, and a drop-in such as override.conf wins over it: rename it to {better}"

@@ -145,6 +145,7 @@ def _settings(
         made = edits(found, restart=restart)
     except Refused as error:
         return found, Edits(), [*warnings, f"no setting is changed: {error}"]
+    warnings += advice.weak_drop_ins(files, {getattr(step, "path", "") for step in made.steps})
     if made and not restart:
         warnings.append("changed settings take effect when their services are restarted: `apply --restart` does it")
     return found, made, warnings

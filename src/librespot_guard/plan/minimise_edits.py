@@ -1,12 +1,16 @@
 """From proposals to changed files: all settings of one file are one edit, and one way back."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from librespot_guard.plan.minimise import Review
 from librespot_guard.targets import settings
 from librespot_guard.targets.settings import Wanted
-from librespot_guard.targets.steps import RestartUnit, Step
+from librespot_guard.targets.steps import RestartUnit, Step, WriteFile
+
+# what `drop_in` writes, and nothing that somebody else put into it
+_OURS = re.compile(rb'# Written by librespot-guard\.\n\[Service\]\nEnvironment="[A-Z0-9_]+=[!-~]*"\n')
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ def edits(reviews: Iterable[Review], *, restart: bool = False) -> Edits:
     """
     before: dict[str, bytes | None] = {}
     after: dict[str, bytes] = {}
+    old: dict[str, bytes] = {}
     why: dict[str, list[str]] = {}
     units: list[str] = []
     for review in reviews:
@@ -40,27 +45,38 @@ def edits(reviews: Iterable[Review], *, restart: bool = False) -> Edits:
             place = proposal.place
             if place is None:
                 continue
-            if place.file is None or place.file.data is None:
-                before[place.path] = None
-                after[place.path] = _drop_in(place.key, place.value)
-            else:
+            if place.file is None or place.form == "unit":
+                before[place.path] = place.file.data if place.file else None
+                after[place.path] = drop_in(place.key, place.value)
+                data = place.old.data if place.old else None
+                if place.old is not None and data is not None and _OURS.fullmatch(data):
+                    old[place.old.path] = data
+            elif place.file.data is not None:
                 before.setdefault(place.path, place.file.data)
                 wanted = Wanted(place.key, place.value, place.kind)
                 after[place.path] = settings.edited(after.get(place.path, place.file.data), place.form, wanted)
             why.setdefault(place.path, []).append(f"{place.key} for `{review.use}`")
             if review.service.unit and review.service.unit.endswith(".service"):
                 units.append(review.service.unit)
-    pairs = [
+    pairs: list[tuple[Step, Step]] = [
         settings.steps(path, before[path], new, f"settings: {', '.join(dict.fromkeys(why[path]))}")
         for path, new in after.items()
         if new != before[path]
     ]
     if not pairs:
         return Edits()
+    pairs += [_gone(path, data) for path, data in old.items()]
     again = tuple(RestartUnit(unit, "the new settings take effect") for unit in dict.fromkeys(units) if restart)
     diff = "\n".join(settings.difference(path, before[path], new) for path, new in after.items() if new != before[path])
+    diff = "\n".join([diff, *(settings.difference(path, data, b"") for path, data in old.items())])
     return Edits((*(p[0] for p in pairs), *again), (*(p[1] for p in pairs), *again), diff)
 
 
-def _drop_in(variable: str, value: str) -> bytes:
+def _gone(path: str, data: bytes) -> tuple[Step, Step]:
+    why = "a drop-in of an earlier version, whose place another takes"
+    return WriteFile(path, None, 0o644, why), WriteFile(path, data.decode(), 0o644, f"back: {why}")
+
+
+def drop_in(variable: str, value: str) -> bytes:
+    """The drop-in of a unit that sets one variable (systemd.exec(5))."""
     return f'# Written by librespot-guard.\n[Service]\nEnvironment="{variable}={value}"\n'.encode()

@@ -1,8 +1,9 @@
 """Where a setting of a service is changed: a key of its configuration file, a variable of its env file, or a drop-in of its unit."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from librespot_guard.catalog import Flavour, Setting
@@ -11,12 +12,19 @@ from librespot_guard.snapshot import Service
 from librespot_guard.snapshot.setting_file import SettingFile
 from librespot_guard.targets import settings
 
+# read after `override.conf`, which `systemctl edit` writes: drop-ins are sorted by name
+PREFIX = "zz-librespot-guard-"
+OLD_PREFIX = "50-librespot-guard-"
+"""What the drop-ins of earlier versions were called: they came before those of users, which then held without a word."""
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.service")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One setting in one file. `file` None is a drop-in of a unit, which is written anew."""
+    """One setting in one file. `file` None is one that is not there yet: a drop-in of a unit.
+
+    `old` is a drop-in that an earlier version of this program wrote for the same setting: it goes when this one comes.
+    """
 
     path: str
     key: str
@@ -24,6 +32,7 @@ class Place:
     kind: str
     form: str
     file: SettingFile | None = None
+    old: SettingFile | None = None
 
     @property
     def text(self) -> str:
@@ -51,6 +60,8 @@ def place_of(service: Service, flavour: Flavour, setting: Setting, value: str, f
         if file.data is None:
             reasons.append(f"{file.path} is not there")
             continue
+        if unset := _unset(files, setting, value):
+            raise Refused(f"{unset} takes `{key}` away from it, whatever a file says: change it there")
         place = Place(file.path, key, value, setting.kind, file.form, file)
         try:
             settings.edited(file.data, file.form, settings.Wanted(key, value, setting.kind))
@@ -61,16 +72,54 @@ def place_of(service: Service, flavour: Flavour, setting: Setting, value: str, f
     if setting.environment and "environment" in flavour.arguments.precedence and _UNIT.fullmatch(unit):
         if service.container:
             raise Refused("it runs in a container: set it where the container is defined")
-        path = f"/etc/systemd/system/{unit}.d/50-librespot-guard-{setting.name}.conf"
-        return Place(path, setting.environment, value, setting.kind, "unit")
+        return _drop_in(service, flavour, setting, value, files)
     if setting.code:
         raise Refused(f"it is set by `{setting.code}` in the program that uses the library: change it there")
     reasons.append("it takes this setting from no file that was found: set it where the service is started")
     raise Refused("; ".join(reasons))
 
 
+def _drop_in(service: Service, flavour: Flavour, setting: Setting, value: str, files: Sequence[SettingFile]) -> Place:
+    """A drop-in that is read after those of others (systemd.unit(5): sorted by name, whatever folder they are in)."""
+    if "/user@" in (service.cgroup or ""):
+        raise Refused(f"it is a unit of {service.user or 'a user'}: `systemctl --user edit {service.unit}` there")
+    folder, name = f"/etc/systemd/system/{service.unit}.d", f"{PREFIX}{setting.name}.conf"
+    there = {f.path: f for f in files if f.form == "unit"}
+    counts = setting.kind != "flag" or flavour.arguments.flag_values
+    if later := _unset(files, setting, value) or _overruled(there.values(), name, setting, value if counts else None):
+        raise Refused(f"{later} is read after what would be written, and says otherwise: change it there")
+    own = there.get(f"{folder}/{name}")
+    if own is not None and own.problem:
+        raise Refused(f"{own.path}: {own.problem}")
+    old = there.get(f"{folder}/{OLD_PREFIX}{setting.name}.conf")
+    return Place(f"{folder}/{name}", setting.environment or "", value, setting.kind, "unit", own, old)
+
+
+def _overruled(files: Iterable[SettingFile], name: str, setting: Setting, value: str | None) -> str:
+    """The line of a drop-in that is read after the one of this name and gives a variable another value (any is right if `value` is None)."""
+    by = ""
+    for file in files:
+        path = PurePosixPath(file.path)
+        for line in file.variables if path.parent.suffix == ".d" and path.name > name else ():
+            if not line.unset and line.name in ("*", setting.environment):
+                right = line.value is not None and value in (None, line.value)
+                by = "" if right else line.origin
+    return by
+
+
+def _unset(files: Sequence[SettingFile], setting: Setting, value: str) -> str:
+    """The line of a unit that takes a variable away after all others have spoken, "" if there is none."""
+    for file in files:
+        for line in file.variables:
+            if line.unset and line.name == setting.environment and line.value in (None, value):
+                return line.origin
+    return ""
+
+
 def key_in(file: SettingFile, setting: Setting) -> str | None:
     """The name of a setting in a file of this format, None if it has none there."""
+    if file.form == "unit":  # `_drop_in` looks at them
+        return None
     if file.form == "env":
         return setting.environment
     if setting.key is None:
@@ -92,6 +141,9 @@ def current(service: Service, flavour: Flavour, setting: Setting, files: Sequenc
         if value is not None:
             return value
     environment = "environment" in flavour.arguments.precedence
+    said = [v for f in files for v in f.variables if v.name in ("*", setting.environment) and not v.unset]
+    if environment and said and said[-1].value is not None:
+        return said[-1].value
     return service.environment.get(setting.environment) if environment and setting.environment else None
 
 

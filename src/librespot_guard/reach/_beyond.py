@@ -14,7 +14,7 @@ from librespot_guard.reach.intervals import IntervalSet
 
 _NUMBERS = {"tcp": 6, "udp": 17}
 _SET = IntervalSet.single(1)
-_UNCUT = {"tcp_cut": IntervalSet.single(0)}
+_UNCUT = {"ipv4": {"tcp_cut": IntervalSet.single(0)}, "ipv6": {"l4_hidden": IntervalSet.single(0)}}
 
 
 class Asked(NamedTuple):
@@ -37,7 +37,7 @@ def asked(expr: fw.Expr, family: str, proto: str, byteorder: str) -> Asked:
         case fw.Exthdr("ip"):
             return _option(expr, why, fields.IP_OPTIONS, {}) if family == "ipv4" else _NEVER
         case fw.Exthdr("tcp") if proto == "tcp":
-            return _option(expr, why, fields.TCP_OPTIONS, _UNCUT if family == "ipv4" else {})
+            return _option(expr, why, fields.TCP_OPTIONS, _UNCUT[family])
         case fw.Exthdr():
             # there is no such header, and to ask whether it is there is no failure
             return Asked(value=_flag(None)) if expr.present else _NEVER

@@ -88,7 +88,10 @@ def _ct(run: Runner, expr: fw.Ct) -> Result:
 def _ct_set(run: Runner, expr: fw.CtSet) -> Result:
     connection = run.flow.connection
     if expr.key == "zone":
-        if connection is None and not run.flow.tracked_here:
+        # what is tracked, or has a template, is left as it is
+        if connection is not None or run.flow.template:
+            return None
+        if not run.flow.tracked_here:
             # a template for the connection to be (nft_ct_set_zone_eval)
             run.flow.zone, run.flow.untracked = run.registers.read(expr.sreg, 2), False
         elif connection is None:

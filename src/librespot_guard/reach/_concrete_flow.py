@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from itertools import pairwise
 
-from librespot_guard.reach._concrete_values import Undecidable, Value, is_sure, sure, unsure
+from librespot_guard.reach._concrete_values import Undecidable, Value, host, is_sure, sure, unsure
 from librespot_guard.reach.packet import EXTENSIONS, PROTOCOLS, Packet
 from librespot_guard.reach.routing import fib, number
 from librespot_guard.reach.world import World
@@ -227,6 +227,20 @@ def moved(current: Flow, iif: Link) -> Flow:
     )
 
 
+# TC_PRIO_* by the upper three of the four bits of type of service (ip_tos2prio of net/ipv4/route.c, pairs are alike)
+_TOS_PRIORITIES = (0, 2, 6, 4)
+
+
+def forwarded_priority(current: Flow, byteorder: str) -> None:
+    """What ip_forward makes of the packet's priority, whatever rules set before: it follows the type of service. IPv6 keeps it."""
+    if current.family != "ipv4":
+        return
+    tos = current.network.read(1, 1)
+    current.priority = unsure(4)
+    if tos is not None and tos[1][0] & 0x18 == 0x18:
+        current.priority = host(_TOS_PRIORITIES[tos[0][0] >> 3 & 3], 4, byteorder)
+
+
 def _packet_type(world: World, packet: Packet, iif: Link) -> int:
     """PACKET_*: to whom the sender of an ordinary frame addresses it."""
     address = number(packet.dst)
@@ -320,9 +334,11 @@ def lost_behind(current: Flow) -> str | None:
 
 def track(world: World, current: Flow) -> None:
     """Connection tracking (nf_conntrack_in): decides once, at priority -200 of prerouting, what flow the packet belongs to."""
-    if current.connection is not None or current.untracked:
+    if current.connection is not None:
         return
     current.tracked_here = True
+    if current.untracked:
+        return
     state = current.packet.state
     if state == "new":
         state = _opens(world, current.packet)

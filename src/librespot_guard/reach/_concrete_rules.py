@@ -65,6 +65,9 @@ def _needs_tracking(expr: fw.Expr, family: str) -> bool:
     return isinstance(expr, fw.Ct | fw.CtSet | fw.Redirect | fw.Masquerade | fw.Connlimit)
 
 
+_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+
+
 @dataclass(slots=True)
 class Library:
     """What is prepared once for a ruleset: chains and sets by name, and from where on a rule has no more effect."""
@@ -75,6 +78,8 @@ class Library:
     _tails: dict[int, int] = field(default_factory=dict)
     _tracks: dict[str, bool] = field(default_factory=dict)
     _changing: dict[int, bool] = field(default_factory=dict)
+    _translates: dict[str, bool] = field(default_factory=dict)
+    _texts: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.chains = {(t.family, t.name): {c.name: c for c in t.chains} for t in self.world.ruleset.tables}
@@ -87,6 +92,20 @@ class Library:
             exprs = (e for t in tables for c in t.chains for r in c.rules for e in r.exprs)
             self._tracks[family] = any(_needs_tracking(e, name) for e in exprs)
         return self._tracks[family]
+
+    def translates(self, family: str) -> bool:
+        """Whether any chain translates addresses."""
+        if family not in self._translates:
+            chains = (c for h in _HOOKS for _, c in self.world.base_chains(h, family))
+            self._translates[family] = any(c.hook and c.hook.kind == "nat" for c in chains)
+        return self._translates[family]
+
+    def text(self, rule: fw.Rule) -> str:
+        """A rule as a trail shows it."""
+        key = id(rule)
+        if key not in self._texts:
+            self._texts[key] = fw.rule_text(rule)
+        return self._texts[key]
 
     def index(self, table: fw.Table, name: str) -> Index:
         """A set of a table, ready for look-ups. Raises Undecidable if it is missing."""
@@ -240,7 +259,7 @@ class Runner:
                 break
         if isinstance(result, Miss):
             return None
-        self.trail.append(Step(f"{table.family} {table.name}", chain.name, rule.handle, fw.rule_text(rule)))
+        self.trail.append(Step(f"{table.family} {table.name}", chain.name, rule.handle, self.library.text(rule)))
         return result
 
     # what an expression needs to decide or to leave open

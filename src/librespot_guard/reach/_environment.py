@@ -16,8 +16,18 @@ _NUMBERS = {"tcp": 6, "udp": 17}
 # what the kernel keeps beside the packet, so that no rewrite of its bytes changes it
 _BESIDE = ("iif", "iifname", "iiftype", "iifgroup", "oif", "oifname", "oiftype", "oifgroup", "mark", "nfproto")
 # NF_CT_STATE_BIT and friends, include/uapi/linux/netfilter/nf_conntrack_common.h
-_CT_STATE = {"none": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
+_CT_STATE = {
+    "none": 1,
+    "template": 8,
+    "established": 2,
+    "related": 4,
+    "new": 8,
+    "untracked": 64,
+    "passed": 64,
+    "late": 8,
+}
 _FLOWING = ("established", "related")
+_TEMPLATES = ("template", "late")
 _STATUS_DST_NAT = 0x20
 # RTN_* of linux/rtnetlink.h, the values of `fib … type`
 _ROUTE_TYPES = {"none": 0, "unicast": 1, "local": 2, "broadcast": 3, "anycast": 4, "multicast": 5, "blackhole": 6,
@@ -30,9 +40,11 @@ _FIB_SADDR, _FIB_DADDR, _FIB_MARK, _FIB_IIF, _FIB_OIF, _FIB_PRESENT = (1 << i fo
 class Environment:
     """What the rules so far made of a packet: its destination after NAT (None: not a constant), marks, tracking.
 
-    `ct` is "none" (before conntrack), "new", "established", "related" or "untracked"; `tainted` after a rewrite that is not followed. `oif` is the interface
+    `ct` is "none" (before conntrack), "new", "established", "related" or "untracked" ("passed" when conntrack has let that by). A
+    rule that sets a zone makes it a "template" of a connection: conntrack puts the connection in its place, or comes no more ("late").
+    `tainted` after a rewrite that is not followed. `oif` is the interface
     by which a forwarded packet leaves, `egress` whether it is there already. `masked` says that the source was translated, to
-    `source` if that is a constant.
+    `source` if that is a constant. `apart` says that the chain which runs may see a packet in fragments.
     """
 
     dst: int | None
@@ -40,6 +52,7 @@ class Environment:
     mark: int | None = 0
     ct_mark: int | None = 0
     ct: str = "none"
+    zone: int | None = 0
     original: tuple[int | None, int | None] | None = None
     translated: bool = False
     tainted: bool = False
@@ -47,10 +60,34 @@ class Environment:
     egress: bool = False
     masked: bool = False
     source: int | None = None
+    apart: bool = False
 
     def assigned(self, name: str, value: int | None) -> "Environment":
-        """With "mark" or "ct_mark" set to a host integer, or to something unknown (None)."""
-        return replace(self, mark=value) if name == "mark" else replace(self, ct_mark=value)
+        """With "mark", "ct_mark" or "ct_zone" set to a host integer, or to something unknown (None).
+
+        Only a connection has a mark, and only what has no connection gets a zone (nft_ct_set_eval, nft_ct_set_zone_eval).
+        """
+        if name == "mark":
+            return replace(self, mark=value)
+        if name == "ct_mark":
+            return replace(self, ct_mark=value) if self.ct in ("new", *_FLOWING) else self
+        if self.ct in ("none", "untracked", "passed"):
+            return replace(self, ct="late" if self.ct == "passed" else "template", zone=value)
+        return self
+
+    @property
+    def moved(self) -> bool | None:
+        """Whether translation changed the destination; None if that can't be told. A rule may lead to where a packet goes anyway."""
+        if not self.translated or self.original is None:
+            return False
+        if self.dst is None or self.dport is None or None in self.original:
+            return None
+        return self.original != (self.dst, self.dport)
+
+    def past_tracking(self) -> "Environment":
+        """Behind the hook of connection tracking (nf_conntrack_in)."""
+        after = {"none": "new", "template": "new", "untracked": "passed"}.get(self.ct)
+        return self if after is None else replace(self, ct=after)
 
 
 @dataclass(slots=True)
@@ -77,7 +114,7 @@ class Reader:
         if name.startswith(UNKNOWN):
             return "unknown"
         if name == "ct" or name.startswith("ct_"):
-            if env.ct in _FLOWING and name not in ("ct", "ct_state"):
+            if (env.ct in _FLOWING and name not in ("ct", "ct_state")) or (env.ct in _TEMPLATES and name != "ct_state"):
                 return "unknown"
             if name != "ct_state" and env.ct != "new" and env.ct not in _FLOWING:
                 return "broken"
@@ -138,6 +175,7 @@ class Reader:
             "protocol": 0x0800 if v4 else 0x86DD,
             "ethertype": 0x0800 if v4 else 0x86DD,
             "fragment": 0,
+            **dict.fromkeys(fields.FRAGMENTED, None if env.apart else 0),
             "iifname": interface_number("" if env.egress else self.iface),
             "iif": 0 if env.egress else link.index if link else None,
             "iiftype": link.arp_type if link else None,
@@ -153,10 +191,11 @@ class Reader:
             "ct_state": _CT_STATE[env.ct],
             "ct_mark": env.ct_mark,
             "ct_direction": 0,
-            "ct_zone": 0,
+            "ct_zone": env.zone,
             "ct_l3proto": 2 if v4 else 10,
             "ct_protocol": _NUMBERS[self.proto],
-            "ct_status": _STATUS_DST_NAT if env.translated else 0,
+            # the status tells that something changed, not that a rule was there (nf_nat_setup_info)
+            "ct_status": None if env.moved is None else _STATUS_DST_NAT if env.moved else 0,
             # a local route has no gateway and no IPsec (rt_nexthop of net/route.h)
             "rt_nexthop": env.dst if env.oif is None else None,
             "rt_xfrm": 0 if env.oif is None else None,
@@ -222,7 +261,7 @@ class Reader:
     def _status(self, values: IntervalSet, low: int, size: int) -> str:
         """Whether the ct status of a new flow lies in `values`: "always", "never" or "unknown"."""
         # IPS_DST_NAT is known, IPS_EXPECTED, SEEN_REPLY, ASSURED and CONFIRMED are not set; the DONE bits vary with loaded modules
-        base = _STATUS_DST_NAT if self.environment.translated else 0
+        base = _STATUS_DST_NAT if self.environment.moved else 0
         inside = [_bits(base | snat | done, low, size) in values for snat in (0, 0x80) for done in (0, 0x100)]
         return "always" if all(inside) else "unknown" if any(inside) else "never"
 
@@ -268,6 +307,12 @@ class Reader:
         )
         if not found.certain:
             return None
+        if self.family == "ipv4" and self._to_neighbours():
+            # nft_fib4_eval: a packet from 0.0.0.0 to those belongs to its interface, whatever is looked up
+            if not flags & _FIB_SADDR:
+                return None
+            if source == 0:
+                found = replace(found, kind="unicast", devs=(self.iface,))
         # nft_fib4_eval: a broadcast route counts as a route; nft_fib6_eval: local and anycast ones do not
         usable = found.kind in (
             ("unicast", "broadcast", "multicast") if self.family == "ipv4" else ("unicast", "multicast")
@@ -281,6 +326,11 @@ class Reader:
             return interface_number(out)
         link = self.world.link(out)
         return link.index if link else None
+
+    def _to_neighbours(self) -> bool:
+        """Whether the destination is the limited broadcast or a multicast group of the link."""
+        dst = self.environment.dst
+        return dst is not None and (dst == 0xFFFFFFFF or dst >> 8 == 0xE00000)
 
     def _address_type(self, address: int, dev: str | None) -> int | None:
         """`fib … type`: only the local table decides for IPv4 (inet_dev_addr_type), any route for IPv6."""

@@ -14,8 +14,8 @@ Layout = tuple[tuple[int, int, str], ...]  # (first bit, width, field)
 
 _ETHER: Layout = ((0, 48, "ether_dst"), (48, 48, "ether_src"), (96, 16, "ethertype"))
 _IPV4: Layout = (
-    (0, 4, "version"), (4, 4, "ihl"), (8, 8, "tos"), (16, 16, "ip_length"), (32, 16, "ip_id"), (48, 3, "ip_flags"),
-    (51, 13, "fragment"), (64, 8, "ttl"), (72, 8, "l4proto"), (80, 16, "ip_checksum"), (96, 32, "saddr"), (128, 32, "daddr"),
+    (0, 4, "version"), (4, 4, "ihl"), (8, 8, "tos"), (16, 16, "ip_length"), (32, 16, "ip_id"), (48, 2, "ip_flags"),
+    (50, 1, "more_fragments"), (51, 13, "fragment"), (64, 8, "ttl"), (72, 8, "l4proto"), (80, 16, "ip_checksum"), (96, 32, "saddr"), (128, 32, "daddr"),
 )  # fmt: skip
 _IPV6: Layout = (
     (0, 4, "version"), (4, 8, "tos"), (12, 20, "flow_label"), (32, 16, "ip_length"), (48, 8, "nexthdr"), (56, 8, "ttl"),
@@ -32,7 +32,8 @@ WIDTHS: dict[str, int] = {name: size for layout in (_ETHER, _IPV4, _IPV6, _TCP, 
     "iif": 32, "iifname": 128, "iiftype": 16, "iifgroup": 32, "oif": 32, "oifname": 128,
     "oiftype": 16, "oifgroup": 32, "mark": 32, "length": 32, "pkttype": 8, "nfproto": 8,
     "protocol": 16, "ct_state": 32, "ct_status": 32, "ct_mark": 32, "ct_direction": 8, "ct_l3proto": 8, "ct_protocol": 8,
-    "ct_zone": 16, "ct_daddr": 128, "ct_dport": 16, "rt_nexthop": 128, "rt_xfrm": 8, "exthdrs": 12, "tcp_mss": 17, "tcp_cut": 1,
+    "ct_zone": 16, "ct_daddr": 128, "ct_dport": 16, "rt_nexthop": 128, "rt_xfrm": 8, "exthdrs": 12, "tcp_mss": 17,
+    "tcp_cut": 1, "l4_hidden": 1,
 }  # fmt: skip
 
 # fields that are part of another: which, and from which bit of it
@@ -46,7 +47,12 @@ IP_OPTIONS = {kind: f"ip_option_{kind}" for kind in (7, 131, 137, 148)}
 # source routes end at ip_rcv_options unless the host accepts them, which is not known
 SOURCE_ROUTES = frozenset((IP_OPTIONS[131], IP_OPTIONS[137]))
 OPTIONS = frozenset((*TCP_OPTIONS.values(), *IP_OPTIONS.values(), "tcp_mss"))
-CHOSEN_HEADERS = OPTIONS | {"exthdrs", "tcp_cut"}
+# what sets the first fragment of a packet apart from the whole: the flag; a TCP header that ends behind its ports; and an IPv6 one that
+# ends before the transport header, behind an extension header that announces one more (ipv6frag_thdr_truncated lets it pass)
+FRAGMENTED = ("more_fragments", "tcp_cut", "l4_hidden")
+CHOSEN_HEADERS = OPTIONS | {"exthdrs", *FRAGMENTED}
+# these differ between a fragment and what is made of it
+OF_ONE_PIECE = ("length", "ip_length", "ip_flags")
 # an IPv4 fragment holds at least so many bytes of what it is a part of (RFC 791): what of a TCP header lies behind may be cut off
 SURELY_THERE = 8
 WIDTHS |= dict.fromkeys((*TCP_OPTIONS.values(), *IP_OPTIONS.values()), 1)
@@ -99,8 +105,8 @@ def _domains(family: str, proto: str) -> dict[str, IntervalSet]:
         "ihl": IntervalSet(((5, 15),)),
         # a flow is opened by SYN without ACK, RST or FIN; the other flags are the stranger's (nf_conntrack_proto_tcp.c)
         "tcp_flags": _SYN_CHOICES,
-        # don't-fragment or not; fragments are reassembled or lack ports, and are not analysed
-        "ip_flags": IntervalSet(((0, 0), (2, 2))),
+        # don't-fragment or not
+        "ip_flags": full(1),
         "udp_length": IntervalSet(((8, 65515),)),
         "ip_length": IntervalSet(((40 if proto == "tcp" else 28, 65535),))
         if family == "ipv4"
@@ -112,7 +118,7 @@ def _domains(family: str, proto: str) -> dict[str, IntervalSet]:
         "pkttype": IntervalSet(((0, 0),)) if proto == "tcp" else IntervalSet(((0, 2),)),
         "exthdrs": _exthdrs((number,)),
         "tcp_mss": full(16) | IntervalSet.single(1 << 16),
-        "tcp_cut": full(1),
+        **{name: full(1) for name in FRAGMENTED},
         **{name: full(1) for name in (*TCP_OPTIONS.values(), *IP_OPTIONS.values())},
     }
 

@@ -24,10 +24,17 @@ from librespot_guard.reach._shapes import Code, Sourced, read_by
 from librespot_guard.reach.intervals import IntervalSet
 from librespot_guard.reach.world import World
 
+DEFRAGMENTATION = -400  # NF_IP_PRI_CONNTRACK_DEFRAG, NF_IP6_PRI_CONNTRACK_DEFRAG
 CONNTRACK_PRIORITY = -200  # NF_IP_PRI_CONNTRACK
 # NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC
 NAT_PRIORITIES = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
 _MOST_ORDERS = 24
+LATE = "rules for addresses look at a packet that was given a zone, but no connection"
+# the xt extensions of which a rule surely brings defragmentation with it (nf_ct_netns_get, nf_defrag_ipv4_enable in their checkentry)
+_TRACKING = frozenset((
+    "conntrack", "state", "connbytes", "connlabel", "connlimit", "connmark", "helper", "cluster", "socket", "CT", "CONNMARK",
+    "CONNSECMARK", "MASQUERADE", "DNAT", "SNAT", "REDIRECT", "NETMAP", "SYNPROXY", "TPROXY",
+))  # fmt: skip
 
 Placed = tuple[Table, Chain]
 Lower = Callable[[Table, Chain], Code]
@@ -38,6 +45,39 @@ def effective_priority(chain: Chain, nat: int) -> int:
     if chain.hook is None:
         raise AssertionError(chain.name)
     return nat if chain.hook.kind == "nat" else chain.hook.priority
+
+
+def reassembles(world: World, family: str) -> bool:
+    """Whether fragments are surely put together before prerouting: some rule of the family needs connection tracking.
+
+    Of an extension or an expression that is not known it can't be told.
+    """
+    key = ("reassembles", family)
+    if key not in world.shared:
+        name = {"ipv4": "ip", "ipv6": "ip6"}[family]
+        tables = (t for t in world.ruleset.tables if t.family in ("inet", name))
+        world.shared[key] = any(
+            isinstance(e, Connlimit | Ct | CtSet | Redirect | Masquerade)
+            or (isinstance(e, Nat) and e.family in ("inet", name))
+            or (isinstance(e, Xt) and e.name in _TRACKING)
+            for t in tables
+            for c in t.chains
+            for r in c.rules
+            for e in r.exprs
+        )
+    return bool(world.shared[key])
+
+
+def apart(chain: Chain, family: str, *, whole: bool) -> bool:
+    """Whether a base chain may see packets in fragments; `whole`: they are put together at the priority of defragmentation.
+
+    If not, that is done for IPv4 before input (ip_local_deliver), for IPv6 behind it (ip6_input).
+    """
+    if chain.hook is None or chain.hook.hook in ("ingress", "egress"):
+        return chain.hook is not None
+    if whole:
+        return chain.hook.hook == "prerouting" and chain.hook.priority <= DEFRAGMENTATION
+    return chain.hook.hook != "input" or family == "ipv6"
 
 
 @dataclass(slots=True)

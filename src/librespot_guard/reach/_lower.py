@@ -89,6 +89,7 @@ class Rewrite:
 _MOVING = frozenset(("DNAT", "REDIRECT", "NETMAP", "TPROXY", "DNPT"))
 
 # what a fragment may lack; UDP headers are not longer than that
+SEEN = Test((All({"l4_hidden": IntervalSet.single(0)}),))
 UNCUT = {"tcp": Test((All({"tcp_cut": IntervalSet.single(0)}),)), "udp": Test((All(),))}
 
 Op = Need | Test | Maybe | Decide | Branch | Assign | Untrack | Translate | Rewrite
@@ -155,7 +156,9 @@ class Lowering:
                 value = fields.payload(base, offset, length, family, self.proto)
                 for name in {p.field for p in value if p.field}:
                     ops.append(Need(name))
-                if base == "transport" and family == "ipv4" and offset + length > fields.SURELY_THERE:
+                if base == "transport" and family == "ipv6":
+                    ops.append(SEEN)
+                elif base == "transport" and offset + length > fields.SURELY_THERE:
                     ops.append(UNCUT[self.proto])
                 self._write(registers, dreg, value)
             case fw.Meta(key, dreg):
@@ -196,6 +199,8 @@ class Lowering:
             case fw.CtSet(key, sreg):
                 if key == "mark":
                     ops.append(Assign("ct_mark", self._read(registers, sreg, 4)))
+                elif key == "zone":
+                    ops.append(Assign("ct_zone", self._read(registers, sreg, 2)))
             case fw.PayloadSet(base, offset, length):
                 written = {p.field for p in fields.payload(base, offset, length, self.family, self.proto)}
                 ops.append(
@@ -243,6 +248,8 @@ class Lowering:
 
     def _meta(self, key: str, dreg: int, registers: dict[int, bits.Value], out: Lowered) -> None:
         name = {"len": "length"}.get(key, key)
+        if key == "l4proto" and self.family == "ipv6":
+            out.ops.append(SEEN)
         if key in fields.META_HOST:
             self._load(name, bits.in_host_order(name, fields.META_HOST[key], self.byteorder), dreg, registers, out)
         elif key in fields.META_BYTES:

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import compress
-from operator import sub
+from operator import attrgetter, sub
 
 from librespot_guard.reach._outcome import Plain
 from librespot_guard.reach._region import Region
@@ -19,7 +19,9 @@ from librespot_guard.reach._region import Region
 _FEW = 50_000
 # bytes that are painted before the tree is faster
 _STRIPES = 1 << 31
-_COLOURS = {"accept": b"\1", "drop": b"\2", "reject": b"\2", "return": b"\3"}
+_COLOURS = {"accept": 1, "drop": 2, "reject": 2, "return": 3}
+_STRIPE = [bytes([colour]) for colour in range(4)]
+_kind, _classes = attrgetter("kind"), attrgetter("classes")
 _ONLY = [bytes(c) + b"\1" + bytes(255 - c) for c in (1, 2, 3, 0)]
 
 
@@ -56,7 +58,7 @@ def paint(region: Region, strokes: Strokes, slots: int) -> Painted:
         at = partial(bisect_left, held)
         strokes = Strokes(list(map(at, strokes.firsts)), list(map(at, strokes.ends)), strokes.plains)
     looks = sum(map(sub, strokes.ends, strokes.firsts))
-    if looks < _STRIPES and all(plain.classes is None for plain in strokes.plains):
+    if looks < _STRIPES and list(map(_classes, strokes.plains)).count(None) == len(strokes.plains):
         return _whole(region, held, strokes)
     return _in_tree(region, held, strokes) if looks > _FEW else _by_slot(region, held, strokes)
 
@@ -64,15 +66,19 @@ def paint(region: Region, strokes: Strokes, slots: int) -> Painted:
 def _whole(region: Region, held: list[int], strokes: Strokes) -> Painted:
     """Every stroke takes its slots whole."""
     canvas = bytearray(len(held))
-    for first, end, plain in zip(
-        reversed(strokes.firsts), reversed(strokes.ends), reversed(strokes.plains), strict=True
-    ):
-        canvas[first:end] = _COLOURS[plain.kind] * (end - first)
-    parts = []
-    for only in _ONLY:
-        found = list(compress(held, canvas.translate(only)))
-        parts.append(dict(zip(found, map(region.__getitem__, found), strict=True)))
-    accept, stop, fall, rest = parts
+    colours = map(_COLOURS.__getitem__, map(_kind, reversed(strokes.plains)))
+    for first, end, colour in zip(reversed(strokes.firsts), reversed(strokes.ends), colours, strict=True):
+        if end - first == 1:
+            canvas[first] = colour
+        else:
+            canvas[first:end] = _STRIPE[colour] * (end - first)
+    parts = [list(compress(held, canvas.translate(only))) for only in _ONLY]
+    classes = set(region.values())
+    if len(classes) == 1:
+        # most often no rule tells classes apart
+        accept, stop, fall, rest = (dict.fromkeys(part, *classes) for part in parts)
+    else:
+        accept, stop, fall, rest = ({slot: region[slot] for slot in part} for part in parts)
     region.clear()
     region.update(rest)
     return Painted(accept, stop, fall)

@@ -11,7 +11,15 @@ from dataclasses import dataclass, field, replace
 from librespot_guard.firewall.model import Chain, Table
 from librespot_guard.reach import routing
 from librespot_guard.reach._environment import Environment
-from librespot_guard.reach._hooks import CONNTRACK_PRIORITY, NAT_PRIORITIES, Hooks, effective_priority
+from librespot_guard.reach._hooks import (
+    CONNTRACK_PRIORITY,
+    LATE,
+    NAT_PRIORITIES,
+    Hooks,
+    apart,
+    effective_priority,
+    reassembles,
+)
 from librespot_guard.reach._onward import Onward, onward
 from librespot_guard.reach._outcome import complement
 from librespot_guard.reach._region import Region, Universe, add, remove, restricted
@@ -189,15 +197,19 @@ class Passage:
             raise AssertionError(chain.name)
         out: Regions = {}
         hook = chain.hook.hook
+        parts = self.universe.fragmented and apart(chain, self.family, whole=reassembles(walker.world, self.family))
         for start, region in current.items():
-            environment = start
+            environment = start if start.apart is parts else replace(start, apart=parts)
             priority = effective_priority(chain, NAT_PRIORITIES.get(hook, 0))
             tracked = hook not in ("ingress", "prerouting") or (hook == "prerouting" and priority > CONNTRACK_PRIORITY)
-            if tracked and environment.ct == "none":
-                environment = replace(environment, ct="new")
+            if tracked:
+                environment = environment.past_tracking()
             done = environment.masked if hook in ("input", "postrouting") else environment.translated
             if chain.hook.kind == "nat" and (environment.ct != "new" or done):
                 merge(out, environment, region)
+                if environment.ct == "late":
+                    walker.reasons[LATE] += 1
+                    add(self.stopped, region)
                 continue
             result = walker.chain(table, chain, environment, region)
             add(self.stopped, result.stop)

@@ -8,7 +8,7 @@ of its classes; slots without classes are absent. Exact, for IPv4 and IPv6 alike
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from operator import sub
 
 from librespot_guard.reach import _fields as fields
 from librespot_guard.reach import _limits as limits
@@ -44,6 +44,15 @@ class Universe:
     _masks: dict[tuple[str, tuple[Pair, ...]], int] = field(default_factory=dict)
     _slots: dict[int, tuple[IntervalSet, list[Pair]]] = field(default_factory=dict)
     _ranks: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def fragmented(self) -> bool:
+        """Whether rules that see fragments can tell them from whole packets."""
+        return any(map(self.free, fields.FRAGMENTED)) or not self.dropped.isdisjoint(fields.FRAGMENTED)
+
+    def free(self, *names: str) -> bool:
+        """Whether rules tell values of all these fields apart."""
+        return {d.name for d in self.dimensions}.issuperset(names)
 
     @classmethod
     def build(
@@ -161,11 +170,9 @@ class Universe:
             return IntervalSet()
         edges = [*self.starts, 1 << fields.saddr_bits(self.family)]
         slots = sorted(region)
-        firsts = [slots[0], *(b for a, b in pairwise(slots) if b - a != 1)]
-        lasts = [*(a for a, b in pairwise(slots) if b - a != 1), slots[-1]]
-        return IntervalSet(
-            tuple((edges[first], edges[last + 1] - 1) for first, last in zip(firsts, lasts, strict=True))
-        )
+        gaps = [at for at, gap in enumerate(map(sub, slots[1:], slots), 1) if gap != 1]
+        bounds = zip([0, *gaps], [*gaps, len(slots)], strict=True)
+        return IntervalSet(tuple([(edges[slots[first]], edges[slots[end - 1] + 1] - 1) for first, end in bounds]))
 
     def described(self, classes: int, most: int) -> tuple[dict[str, IntervalSet], ...]:
         """Classes as at most so many boxes of fields; () if it takes more. A field that is not named may have any value."""
@@ -250,7 +257,7 @@ def restricted(region: Region, ranges: list[Pair] | None, classes: int | None) -
 
 def add(region: Region, more: Region) -> None:
     """Add `more` to a region in place."""
-    if not region:
+    if region.keys().isdisjoint(more.keys()):
         region.update(more)
         return
     for slot, bits in more.items():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import compress
 
 from librespot_guard.firewall.model import Chain, Table, Verdict
+from librespot_guard.reach import _fields as fields
 from librespot_guard.reach import _limits as limits
 from librespot_guard.reach import routing
 from librespot_guard.reach._conditions import All, Entries
@@ -157,7 +158,7 @@ class Walker:
         outcomes = list(map(plain.get, code.shapes[run]))
         rank = self.universe.ranks.__getitem__
         firsts, ends = (list(map(rank, compress(edges[run], outcomes))) for edges in (code.lows, code.ends))
-        strokes = Strokes(firsts, ends, [found for found in outcomes if found is not None])
+        strokes = Strokes(firsts, ends, list(filter(None, outcomes)))
         if all(found.ranges is None for found in plain.values()):
             return strokes
         out = Strokes([], [], [])
@@ -247,7 +248,9 @@ class Walker:
             return replace(where, tainted=True)
         number = reader.constant(op.value)
         if number is not None and self.world.ruleset.byteorder == "little":
-            number = int.from_bytes(number.to_bytes(4, "big"), "little")
+            number = int.from_bytes(
+                number.to_bytes(fields.CT_HOST["zone"] // 8 if op.name == "ct_zone" else 4, "big"), "little"
+            )
         return where.assigned(op.name, number)
 
     def _translated(self, op: Translate, where: Environment, reader: Reader) -> Environment:

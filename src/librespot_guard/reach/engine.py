@@ -6,6 +6,7 @@ not analysed), both continuations are followed: `may` is what gets through in so
 
 from collections import Counter
 from functools import cached_property, reduce
+from typing import NamedTuple
 
 from librespot_guard.reach import _fields as fields
 from librespot_guard.reach import _headers as headers
@@ -15,7 +16,7 @@ from librespot_guard.reach._environment import Environment, interface_number
 from librespot_guard.reach._hooks import Hooks, Placed, cone, effective_priority, operations, reads
 from librespot_guard.reach._landings import Landings, dead, moves, shapes_with
 from librespot_guard.reach._lower import Op, Rewrite, Test
-from librespot_guard.reach._outcome import Complex, Plain  # noqa: TC001 - beside its neighbours
+from librespot_guard.reach._outcome import Complex, Plain
 from librespot_guard.reach._passage import Arrival, Passage
 from librespot_guard.reach._region import Region, Universe, add, meet, remove, restricted
 from librespot_guard.reach._shapes import Code, Shape, Shapes, Sourced, impossible, read_by
@@ -27,7 +28,9 @@ from librespot_guard.reach.world import World
 __all__ = ["Answer", "Engine", "Forwarded", "effective_priority", "reachable"]
 
 
-_WHOLE = IntervalSet.single(0)
+_NO, _YES = IntervalSet.single(0), IntervalSet.single(1)
+# the choices of extension headers with one of fragments
+_FRAGMENT = fields.exthdrs_where(fields.EXTENSION_BITS[44], 1, _YES)
 
 
 class Engine:
@@ -55,10 +58,10 @@ class Engine:
         self.world, self.iface, self.family, self.proto = world, iface, family, proto
         self.target = target or world
         self.forwards = onward or self.target is not world
-        self._narrow: Universe | None = None
-        self._idle: dict[Shape, Plain | Complex | None] = {}
+        self._narrow: _Scope | None = None
         self._hooks: dict[str, Hooks] = {}
         self._order: dict[tuple[str, int], tuple[int, ...]] = {}
+        self.asked: dict[tuple[str, bool], bool] = {}
 
     def hooks(self, world: World) -> Hooks:
         """The hooks of a namespace on the way."""
@@ -83,7 +86,7 @@ class Engine:
         """Whether no rule on the way rewrites packets, so that a packet of this protocol stays one."""
         for world in self._worlds:
             shapes = self._shapes(world, settled=True)
-            cone(self._starts(Hooks(world, self.family, shapes.code)), shapes.code)
+            cone(self.starts(Hooks(world, self.family, shapes.code)), shapes.code)
             if shapes.rewrites:
                 return False
         return True
@@ -100,7 +103,7 @@ class Engine:
                             found.append(other)
         return found
 
-    def _starts(self, hooks: Hooks) -> list[Placed]:
+    def starts(self, hooks: Hooks) -> list[Placed]:
         """The base chains of a namespace that packets of these questions can meet."""
         found = [*hooks.at("ingress", self.iface), *hooks.at("prerouting"), *hooks.at("input")]
         if self.forwards:
@@ -112,16 +115,20 @@ class Engine:
     @property
     def universe(self) -> Universe:
         """The slots and classes of the question that was asked last, or of all of them."""
+        return self._scope.universe
+
+    @property
+    def _scope(self) -> "_Scope":
         return self._narrow or self._wide
 
     @cached_property
-    def _wide(self) -> Universe:
-        return self._universe(frozenset())
+    def _wide(self) -> "_Scope":
+        return self._scoped(frozenset())
 
     @cached_property
     def _cones(self) -> list[tuple[World, list[Code]]]:
         """Every chain that packets of these questions can come through, by namespace."""
-        return [(w, cone(self._starts(self.hooks(w)), self.shapes(w).code)) for w in self._worlds]
+        return [(w, cone(self.starts(self.hooks(w)), self.shapes(w).code)) for w in self._worlds]
 
     @property
     def worlds_on_the_way(self) -> list[tuple[World, list[Code]]]:
@@ -146,7 +153,7 @@ class Engine:
     def _landings(self) -> Landings:
         return Landings(self)
 
-    def _specialised(self, dst: int, dport: int) -> Universe | None:
+    def _specialised(self, dst: int, dport: int) -> "_Scope | None":
         """A universe for one question, without what only rules need that cannot match it; None if the packet may change on its way."""
         if self.forwards:
             return None
@@ -156,11 +163,9 @@ class Engine:
             fixed |= {"iif": link.index, "iiftype": link.arp_type, "iifgroup": link.group}
         if not all(dead(shape, fixed) for shape in self._changing):
             return None
-        return self._universe(
-            frozenset(op for op in self._operations if isinstance(op, Test) and impossible(op, fixed))
-        )
+        return self._scoped(frozenset(op for op in self._operations if isinstance(op, Test) and impossible(op, fixed)))
 
-    def _universe(self, dead: frozenset[Op | Sourced]) -> Universe:
+    def _scoped(self, dead: frozenset[Op | Sourced]) -> "_Scope":
         """The universe of all rules but those with one of these premises, which never holds."""
         tested: dict[str, list[IntervalSet]] = {}
         edges: set[int] = set()
@@ -168,10 +173,10 @@ class Engine:
         for world, codes in self._cones:
             live = set()
             for shape in dict.fromkeys(shape for code in codes for shape in code.distinct):
-                if dead.isdisjoint(shape.premises):
-                    live.add(shape)
-                else:
+                if shape.dead or not dead.isdisjoint(shape.premises):
                     idle[shape] = None
+                else:
+                    live.add(shape)
             for op in dict.fromkeys(op for shape in live for op in shape.ops):
                 for name, values in read_by(op):
                     tested.setdefault(name, []).append(values)
@@ -181,10 +186,9 @@ class Engine:
                 edges.update(code.edges(live))
             edges.update(low for low, _ in routing.elementary(world, self.family))
         edges.update(edge for values in tested.get("saddr", ()) for low, high in values for edge in (low, high + 1))
-        self._idle = idle
-        if fields.CHOSEN_HEADERS.isdisjoint(tested):
-            return Universe.build(self.family, self.proto, edges, tested)
-        return Universe.build(self.family, self.proto, edges, tested, *headers.seen(self, tested))
+        if tested.keys().isdisjoint(fields.CHOSEN_HEADERS.union(fields.OF_ONE_PIECE)):
+            return _Scope(Universe.build(self.family, self.proto, edges, tested), idle)
+        return _Scope(Universe.build(self.family, self.proto, edges, tested, *headers.seen(self, tested)), idle)
 
     def ask(self, dst: int, dport: int) -> Answer:
         """Who reaches `dport` at the address `dst` (a number) of the target over the interface."""
@@ -273,23 +277,37 @@ class Engine:
     def _uncut(self, sure: Region, walkers: "_Walkers") -> Region:
         """What of a region surely gets through, where fragments may hide a part of the header: of those only the first is followed."""
         universe = self.universe
-        whole = universe.class_mask("tcp_cut", _WHOLE)
-        if whole == (1 << universe.classes) - 1:
+        whole = every = (1 << universe.classes) - 1
+        for name in filter(universe.free, fields.FRAGMENTED):
+            whole &= universe.class_mask(name, _NO)
+        if whole == every or not universe.fragmented:
             return sure
         walkers.reasons[headers.CUT] += 1
         return restricted(sure, None, whole)
 
     def walker(self, world: World, iface: str) -> Walker:
         """A walker for the question that was asked last."""
-        shapes, narrow = self.shapes(world), self.universe
-        idle = self._idle if self._narrow is not None else {}
-        return Walker(world, iface, self.family, self.proto, narrow, shapes.code, shapes.maps, idle)
+        shapes, (universe, idle) = self.shapes(world), self._scope
+        return Walker(world, iface, self.family, self.proto, universe, shapes.code, shapes.maps, idle)
 
     def _run(self, walkers: "_Walkers", entry: tuple[int, int]) -> Passage:
         """Send every packet to an entry."""
         run = Passage(self.family, self.proto, self.universe, self.hooks, walkers.of, self.forwards)
-        run.enter(self.world, self.iface, {Environment(*entry): self.universe.full()})
+        run.enter(self.world, self.iface, {Environment(*entry): self._sent()})
         return run
+
+    def _sent(self) -> Region:
+        """Every packet that can be sent: a header is cut only in a fragment, and hidden only behind a fragment header."""
+        universe = self.universe
+        header = universe.class_mask("exthdrs", _FRAGMENT)
+        never = 0
+        if universe.free("tcp_cut", "more_fragments"):
+            never |= universe.class_mask("tcp_cut", _YES) & universe.class_mask("more_fragments", _NO)
+        # where rules see headers only behind defragmentation, that one is gone
+        if universe.free("l4_hidden", "exthdrs") and header:
+            never |= universe.class_mask("l4_hidden", _YES) & ~header
+        every = (1 << universe.classes) - 1
+        return restricted(universe.full(), None, every & ~never) if never else universe.full()
 
     def _wanted(self, walkers: "_Walkers", arrival: Arrival, entry: tuple[int, int], wanted: tuple[int, int]) -> bool:
         """Whether packets arrive (or may arrive) where it was asked for."""
@@ -304,11 +322,18 @@ class Engine:
         if environment.dport is None or environment.dst is None:
             return False
         if arrival.world is self.world and self.target is self.world:
-            return environment.dport == wanted[1] and (environment.dst == wanted[0] or environment.translated)
+            return environment.dport == wanted[1] and (environment.dst == wanted[0] or bool(environment.moved))
         if self.target is not self.world:
             return arrival.world is self.target and (environment.dst, environment.dport) == wanted
         # asked about a port of this host, which it hands on
         return bool(arrival.crossed) and entry == wanted and arrival.crossed[0][0] == self.world.namespace.id
+
+
+class _Scope(NamedTuple):
+    """The slots and classes of a question, and the shapes that do nothing with any of its packets, whose edges are not among them."""
+
+    universe: Universe
+    idle: dict[Shape, Plain | Complex | None]
 
 
 class _Walkers:

@@ -23,6 +23,7 @@ from librespot_guard.reach._concrete_flow import (
     Flow,
     address_number,
     flow,
+    forwarded_priority,
     lost_behind,
     moved,
     refused_early,
@@ -146,10 +147,7 @@ class _Journey:
         self.library, self.world, self.flow, self.choices = library, library.world, current, choices
         self.runner = Runner(library, current, choices, execute)
         self._orders: dict[str, list[tuple[Table, Chain]]] = {}
-        hooks = ("prerouting", "input", "forward", "output", "postrouting")
-        self._translates = any(
-            c.hook and c.hook.kind == "nat" for h in hooks for _, c in self.world.base_chains(h, current.family)
-        )
+        self._translates = library.translates(current.family)
         if current.iif.loopback and not current.sent:
             # what arrives on lo was sent by this host: tracked and translated on its way out (skb keeps its connection)
             self._track()
@@ -241,6 +239,7 @@ class _Journey:
         if left[0][0] <= 1:
             return False
         self.flow.network.write(offset, (bytes([left[0][0] - 1]), b"\xff"))
+        forwarded_priority(self.flow, self.world.ruleset.byteorder)
         return True
 
     def _end(self, verdict: str) -> Trace:

@@ -8,6 +8,7 @@ net/ipv6/ip6_input.c (ip6_rcv_core) and Documentation/networking/ip-sysctl.rst.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from librespot_guard.reach.intervals import WIDTH, IntervalSet, Pair
@@ -49,6 +50,7 @@ def text(family: str, address: int) -> str:
     return str(IPv4Address(address) if family == "ipv4" else IPv6Address(address))
 
 
+@lru_cache(maxsize=4096)
 def number(address: str) -> int:
     """An address as a number."""
     return int(ip_address(address))
@@ -84,6 +86,14 @@ class Tables:
         self.addresses = {number(a.address) for a in world.namespace.addresses if a.family == family}
         for address in self.addresses:
             self.boundaries |= {address, address + 1}
+        points = {0, *self.boundaries}
+        for special in _V4_SPECIAL if family == "ipv4" else _V6_SPECIAL:
+            network = ip_network(special)
+            points |= {int(network.network_address), int(network.broadcast_address) + 1}
+        edges = sorted(p for p in points if p <= _MAX[family])
+        self.elementary: list[Pair] = [
+            (low, high - 1) for low, high in zip(edges, [*edges[1:], _MAX[family] + 1], strict=True)
+        ]
 
     def longest(self, table: int, address: int, dev: str | None) -> Route | None:
         """The route of the longest prefix in one table; only routes over `dev` if it is given."""
@@ -97,17 +107,13 @@ class Tables:
         return None
 
 
-_cache: dict[tuple[int, str], tuple[World, Tables]] = {}
-
-
 def tables(world: World, family: str) -> Tables:
     """The `Tables` of a world, built at first use."""
-    key = (id(world), family)
-    if key not in _cache or _cache[key][0] is not world:
-        if len(_cache) > 64:
-            _cache.clear()
-        _cache[key] = (world, Tables(world, family))
-    return _cache[key][1]
+    key = ("routing tables", family)
+    if key not in world.shared:
+        world.shared[key] = Tables(world, family)
+    found: Tables = world.shared[key]
+    return found
 
 
 def fib(
@@ -320,12 +326,7 @@ def _deliver6(world: World, iface: str, src: int, dst: int, mark: int | None) ->
 
 def elementary(world: World, family: str) -> list[Pair]:
     """The intervals of source addresses inside which every routing decision is the same."""
-    points = {0, *tables(world, family).boundaries}
-    for special in _V4_SPECIAL if family == "ipv4" else _V6_SPECIAL:
-        network = ip_network(special)
-        points |= {int(network.network_address), int(network.broadcast_address) + 1}
-    edges = sorted(p for p in points if p <= _MAX[family])
-    return [(low, high - 1) for low, high in zip(edges, [*edges[1:], _MAX[family] + 1], strict=True)]
+    return tables(world, family).elementary
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +345,14 @@ class Sources:
 
 def local_sources(world: World, family: str, iface: str, dst: int, *, mark: int | None = 0) -> Sources:
     """The sources whose packets to `dst` routing delivers to this host."""
+    key = ("local sources", family, iface, str(dst), str(mark))
+    if key not in world.shared:
+        world.shared[key] = _local_sources(world, family, iface, dst, mark)
+    found: Sources = world.shared[key]
+    return found
+
+
+def _local_sources(world: World, family: str, iface: str, dst: int, mark: int | None) -> Sources:
     may: list[Pair] = []
     must: list[Pair] = []
     martian: list[Pair] = []

@@ -81,17 +81,18 @@ class _State:
     rest: list[Box] | None = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Context:
     """From where a chain was called: with these boxes at most, and with all of them if `sure`.
 
-    `trees` are those of all chains on the way, the last its own.
+    `trees` are those of all chains on the way, the last its own. `leaks`: a rule that is not sure may have sent packets back already.
     """
 
     boxes: tuple[Box, ...]
     sure: bool
     trees: tuple[Claims, ...]
     depth: int
+    leaks: bool = False
 
 
 class _TooManyError(Exception):
@@ -212,10 +213,11 @@ class _Scanner:
         if self.details and kind in ("accept", "drop", "reject"):
             known, certain, _ = self.match.get(rule, ((), True, None))
             self.match[rule] = ((*known, *boxes), certain and sure, "accept" if kind == "accept" else "drop")
+        context.leaks = context.leaks or (kind in ("return", "goto") and not sure)
         if kind in ("jump", "goto"):
             self._call(code, rule, verdict, [b for b, left, _ in asked if left], sure=sure, context=context)
         elif sure and kind in ("accept", "drop", "reject", "return"):
-            others = _others(context.trees) if kind != "return" and context.sure else []
+            others = _others(context.trees) if kind != "return" and context.sure and not context.leaks else []
             for box, _, nodes in asked:
                 # what returned from this chain before is not taken from its callers
                 rest = tree.rest(box, limits.PARTS) if others else None
@@ -234,7 +236,8 @@ class _Scanner:
         target = self.shapes.code(code.table, code.table.chain(name))
         # what leaves the chain, or perhaps never came to it, is taken in this chain alone
         own = context.trees[-1].copy() if _leaves(target) or not sure else context.trees[-1]
-        self._walk(target, _Context(tuple(boxes), sure and context.sure, (*context.trees, own), context.depth + 1))
+        trees = (*context.trees, own)
+        self._walk(target, _Context(tuple(boxes), sure and context.sure, trees, context.depth + 1, context.leaks))
         if getattr(verdict, "kind", None) == "goto" and sure:
             # what comes back from a goto has left this chain too; `_leaves` gave it a tree of its own
             for box in boxes:

@@ -92,6 +92,13 @@ class World:
         no table was given a further base chain later. For "ingress" `device` must be given; a chain's device `eth*` stands
         for all whose names begin so.
         """
+        key = ("base chains", hook, family, device or "")
+        if key not in self.shared:
+            self.shared[key] = self._base_chains(hook, family, device)
+        found: list[tuple[Table, Chain]] = self.shared[key]
+        return found
+
+    def _base_chains(self, hook: str, family: str, device: str | None) -> list[tuple[Table, Chain]]:
         found = []
         for table in reversed(self.ruleset.tables):
             if table.flags & TABLE_DORMANT:

@@ -14,6 +14,7 @@ from librespot_guard.reach.bdd._bits import (
     Tag,
     Vector,
     both,
+    constant,
     lifted,
     prefix,
     tagged,
@@ -52,7 +53,21 @@ class Algebra(ABC):
         at = len(bits)
         for part in _runs(bits):
             at -= len(part)
-            out = out & self._among(part, [(number >> at & (1 << len(part)) - 1,) * 2])
+            here = number >> at & (1 << len(part)) - 1
+            out = out & (self._among(part, [(here, here)]) if isinstance(part[0], Tag) else self._cube(part, here))
+        return out
+
+    def _cube(self, bits: Vector, number: int) -> Function:
+        """`equal` for bits that all are constants or functions."""
+        wanted = constant(number, len(bits))
+        if any(bit is not want for bit, want in zip(bits, wanted, strict=True) if isinstance(bit, bool)):
+            return self.false
+        out = self.true
+        # from the last variable to the first: each step adds one node above what is there
+        for bit, want in zip(reversed(bits), reversed(wanted), strict=True):
+            if not isinstance(bit, bool):
+                function = lifted(bit, self.true)
+                out = out & (function if want else ~function)
         return out
 
     def same(self, one: Vector, other: Vector) -> Function:

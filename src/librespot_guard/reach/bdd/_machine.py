@@ -244,7 +244,7 @@ class Machine:
             case fw.CtSet("labels", sreg):
                 packet.assign("ct_labels", self._read(sreg, 16), live & packet.tracked)
             case fw.CtSet("zone", sreg):
-                fresh = live & ~packet.tracked
+                fresh = live & ~packet.tracked & ~packet.template
                 packet.template = packet.template | fresh
                 packet.untracked = packet.untracked & ~fresh
                 packet.assign("ct_zone", self._read(sreg, 2), fresh)

@@ -43,8 +43,8 @@ _SOCKET = ("skuid", "skgid", "cgroup")
 _HEADERS: dict[tuple[str, str], tuple[tuple[int, str], ...]] = {
     ("link", ""): ((48, "ether_dst"), (48, "ether_src"), (16, "protocol")),
     ("network", "ipv4"): (
-        (4, "version"), (4, "ihl"), (8, "tos"), (16, "ip_length"), (16, "ip_id"), (3, "ip_flags"), (13, "fragment"),
-        (8, "ttl"), (8, "l4proto"), (16, "ip_checksum"), (32, "saddr"), (32, "daddr"),
+        (4, "version"), (4, "ihl"), (8, "tos"), (16, "ip_length"), (16, "ip_id"), (2, "ip_flags"),
+        (1, "more_fragments"), (13, "fragment"), (8, "ttl"), (8, "l4proto"), (16, "ip_checksum"), (32, "saddr"), (32, "daddr"),
     ),
     ("network", "ipv6"): (
         (4, "version"), (8, "tos"), (20, "flow_label"), (16, "ip_length"), (8, "nexthdr"), (8, "ttl"), (128, "saddr"),
@@ -90,13 +90,12 @@ class Packet:
         self.order = wire.world.ruleset.byteorder
         none = algebra.false
         # where connections are tracked, not to be tracked, given a template; where NAT changed the destination or the source,
-        # where it was asked to change the destination at all, and where something not followed happened
+        # and where something not followed happened
         self.tracked: Function = none
         self.untracked: Function = none
         self.template: Function = none
         self.translated: Function = none
         self.snatted: Function = none
-        self.redirected: Function = none
         self.lost: Function = none
         self.moved: Function = none
         # where routing drops the packet for an option that it has
@@ -129,10 +128,16 @@ class Packet:
         """A header field now."""
         if name == "nexthdr":
             return self.field("exthdrs", 12)[4:]
-        found = self._now.get(name)
+        if name in question.FRAGMENTED and not self.in_parts:
+            return constant(0, width)
+        # a fragment and the whole packet differ in these, so that what one holds says nothing of the other
+        key = (
+            f"{name} of a fragment" if self.in_parts and name in question.OF_ONE_PIECE and not self.says(name) else name
+        )
+        found = self._now.get(key)
         if found is None:
             found = self._free(name, width) if self.says(name) else self.algebra.oracles(width, f"`{name}`")
-            self._now[name] = found
+            self._now[key] = found
         return found
 
     def says(self, name: str) -> bool:
@@ -173,24 +178,38 @@ class Packet:
                 out += self.field(name, width)[low - at : high - at]
             at += width
         if len(out) == end - start:
-            beyond = base == "transport" and offset + length > question.SURELY_THERE
-            return out, self.uncut() if beyond else self.algebra.true
+            beyond = self.wire.family == "ipv6" or offset + length > question.SURELY_THERE
+            return out, self.uncut() if base == "transport" and beyond else self.algebra.true
         out += self.algebra.oracles(end - start - len(out), _OPEN)
         return out, self.algebra.oracle(_OPEN)
 
     def uncut(self) -> Function:
-        """Where no fragment lacks the later part of a TCP header."""
-        if not self.in_parts or (self.wire.family, self.wire.proto) != ("ipv4", "tcp"):
+        """Where no fragment lacks the later part of a TCP header, or for IPv6 any transport header."""
+        if self.wire.family == "ipv4" and self.wire.proto != "tcp":
             return self.algebra.true
-        (cut,) = self.field("tcp_cut", 1)
+        (cut,) = self.field("tcp_cut" if self.wire.family == "ipv4" else "l4_hidden", 1)
         return ~lifted(cut, self.algebra.true)
 
     def followed(self) -> Function:
         """Where it is known what happens: of a packet in fragments, only the first is followed."""
-        if "tcp_cut" not in self._now:
-            return self.algebra.true
-        (cut,) = self._now["tcp_cut"]
-        return ~lifted(cut, self.algebra.true)
+        out = self.algebra.true
+        for name in question.FRAGMENTED:
+            for part in self._now.get(name, ()):
+                out = out & ~lifted(part, self.algebra.true)
+        return out
+
+    def sent(self, *, whole: bool) -> Function:
+        """The packets that can be sent: a header is cut only in a fragment, and hidden only behind a fragment header."""
+        true = self.algebra.true
+        more, cut, hidden = (self._now.get(name) for name in question.FRAGMENTED)
+        out = true
+        if more and cut:
+            out = out & (~lifted(cut[0], true) | lifted(more[0], true))
+        if hidden and not whole and "exthdrs" in self._now and self.says("exthdrs"):
+            out = out & (
+                ~lifted(hidden[0], true) | lifted(self._now["exthdrs"][11 - question.EXTENSION_BITS[44]], true)
+            )
+        return out
 
     def rewrite(self, base: str, offset: int, bits: Vector, where: Function) -> None:
         """Bytes of a header change: whole fields without a checksum of their own, and ports of what is tracked already."""
@@ -232,8 +251,10 @@ class Packet:
                 return constant(0, 128), never
             case "nfproto":
                 return constant(5 if netdev else _NFPROTO[self.wire.family], 8), always
-            case "protocol" | "l4proto":
-                return self.field(key, 16 if key == "protocol" else 8), always
+            case "protocol":
+                return self.field(key, 16), always
+            case "l4proto":
+                return self.field(key, 8), self.uncut() if self.wire.family == "ipv6" else always
             case "mark" | "priority":
                 return self.field(key, 32), always
             case "pkttype":

@@ -62,10 +62,7 @@ def fib(space: Space, packet: Packet, expr: Fib, live: Function) -> Vector:
             continue
         classes = marks(space, packet, part) if expr.flags & _MARK else iter([(0, part)])
         for mark, here in classes:
-            found: dict[bytes | None, Pairs] = {}
-            for low, high in routing.elementary(packet.wire.world, packet.wire.family):
-                found.setdefault(_load(packet, expr, low, dst, mark), []).append((low, high))
-            for data, pairs in found.items():
+            for data, pairs in _loads(packet, expr, dst, mark).items():
                 where = here & space.sources(pairs)
                 if data is None:
                     lost = lost | where
@@ -75,6 +72,20 @@ def fib(space: Space, packet: Packet, expr: Fib, live: Function) -> Vector:
         guesses = space.oracles(width, _RULE)
         out = [chosen(lost, n, o, space.true) for n, o in zip(guesses, out, strict=True)]
     return out
+
+
+def _loads(packet: Packet, expr: Fib, dst: int, mark: int) -> dict[bytes | None, Pairs]:
+    """The bytes of the look-ups for one destination, each with the sources for which it is so."""
+    wire = packet.wire
+    shared = wire.world.shared
+    key = ("fib", wire.family, wire.iface, expr.result, str(expr.flags), str(dst), str(mark))
+    if key not in shared:
+        found: dict[bytes | None, Pairs] = {}
+        for low, high in routing.elementary(wire.world, wire.family):
+            found.setdefault(_load(packet, expr, low, dst, mark), []).append((low, high))
+        shared[key] = found
+    kept: dict[bytes | None, Pairs] = shared[key]
+    return kept
 
 
 def _load(packet: Packet, expr: Fib, src: int, dst: int, mark: int) -> bytes | None:

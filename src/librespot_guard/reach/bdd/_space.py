@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oxidd.bcdd import BCDDFunction, BCDDManager
+from oxidd.util import DDMemoryError
 
 from librespot_guard.reach.bdd._algebra import Algebra, slots
 from librespot_guard.reach.bdd._bits import Function, Pairs, Tag, Vector
@@ -40,6 +41,7 @@ class Space(Algebra):
         count = source_bits if starts is None else max(1, (len(starts) - 1).bit_length())
         self._source: Vector = [self.manager.var(v) for v in self.manager.add_vars(count)]
         self._fields: dict[str, Vector] = {}
+        self._spelled: dict[tuple[tuple[int, int], ...], BCDDFunction] = {}
         self._free: BCDDFunction = self.true
         self._asked: BCDDFunction = self.true
         self._oracles: list[BCDDFunction] = []
@@ -61,11 +63,17 @@ class Space(Algebra):
         """Where the source lies in intervals whose ends are ranks."""
         if field != "saddr" or self.starts is None:
             raise AssertionError(field)
-        return self.spelled(self._source, slots(self.starts, pairs, (1 << self.source_bits) - 1))
+        return self.sources(pairs)
 
     def sources(self, pairs: Pairs) -> Function:
-        """Where the source on the wire lies in these intervals."""
-        return self.spelled(self._source, pairs) if self.starts is None else self.of_tagged("saddr", pairs)
+        """Where the source on the wire lies in these intervals; rules and routes name the same ones again and again."""
+        key = tuple(pairs)
+        found = self._spelled.get(key)
+        if found is None:
+            if self.starts is not None:
+                pairs = slots(self.starts, pairs, (1 << self.source_bits) - 1)
+            found = self._spelled[key] = self._function(self.spelled(self._source, pairs))
+        return found
 
     def field(self, name: str, width: int, domain: Pairs) -> Vector:
         """A free field of the packet: the stranger chooses its value within the domain."""
@@ -93,7 +101,8 @@ class Space(Algebra):
     def begin(self) -> None:
         """Another packet, of which nothing is known yet: the variables of unknowns stand for new ones."""
         self.reasons.clear()
-        self.manager.gc()
+        if self.manager.num_inner_nodes() > self.nodes // 4:
+            self.manager.gc()
 
     def some_value(self, bits: Vector, region: Function) -> int:
         """The value of the bits for one packet of a region."""
@@ -115,7 +124,11 @@ class Space(Algebra):
 
     def must(self, delivered: Function) -> BCDDFunction:
         """The sources for which some choice of the packet is delivered however all turns out."""
-        return (self._function(delivered).forall(self._asked) & self.possible).exists(self._free)
+        return (self.sure(delivered) & self.possible).exists(self._free)
+
+    def sure(self, delivered: Function) -> BCDDFunction:
+        """The packets that are delivered however all turns out."""
+        return self._function(delivered).forall(self._asked)
 
     def because(self, delivered: Function) -> list[str]:
         """The reasons since `begin` that make a difference to which packets are delivered."""
@@ -131,11 +144,22 @@ class Space(Algebra):
         self.manager.gc()
         return self.manager.num_inner_nodes() <= self.nodes // 2
 
-    def choice(self, delivered: Function, source: int) -> dict[str, int] | None:
-        """The lowest values of the free fields with which a packet of `source` is surely delivered, else perhaps; None if never."""
+    def choice(self, delivered: Function, sure: Function, source: int) -> dict[str, int] | None:
+        """The lowest values of the free fields with which a packet of `source` is surely delivered, else perhaps; None if never.
+
+        Raises oxidd's DDMemoryError.
+        """
+        try:
+            return self._choice(delivered, sure, source)
+        except DDMemoryError:
+            # what earlier questions left behind goes only when asked to
+            self.manager.gc()
+            return self._choice(delivered, sure, source)
+
+    def _choice(self, delivered: Function, sure: Function, source: int) -> dict[str, int] | None:
         here = self._function(self.sources([self._slot(source)])) & self.possible
-        sure = self._function(delivered).forall(self._asked) & here
-        region = sure if sure.satisfiable() else self._function(delivered) & here
+        surely = self._function(sure) & here
+        region = surely if surely.satisfiable() else self._function(delivered) & here
         if not region.satisfiable():
             return None
         out = {}

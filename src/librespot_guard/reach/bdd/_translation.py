@@ -87,7 +87,6 @@ def _apply(packet: Packet, kind: str, new: list[tuple[str, Vector]], live: Funct
         changed = changed | ~packet.algebra.same(packet.field(name, len(bits)), bits)
         packet.assign(name, bits, live)
     if kind == "dnat":
-        packet.redirected = packet.redirected | live
         # the status tells that something changed, not that a rule was there (nf_nat_setup_info)
         packet.translated = packet.translated | (live & changed)
     else:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from librespot_guard.reach import routing
-from librespot_guard.reach._headers import CUT, early
+from librespot_guard.reach._headers import CUT
+from librespot_guard.reach._hooks import LATE, apart, reassembles
 from librespot_guard.reach.bdd import _routes as routes
 from librespot_guard.reach.bdd._machine import Machine
 from librespot_guard.reach.intervals import IntervalSet
@@ -46,6 +47,7 @@ class Walk:
         self, space: Space, packet: Packet, hooks: dict[str, list[tuple[Table, Chain]]], *, tracks: bool
     ) -> None:
         self.space, self.packet, self.hooks, self.tracks = space, packet, hooks, tracks
+        self._whole = reassembles(packet.wire.world, packet.wire.family)
         self.machine = Machine(space, packet, lambda expr, live: routes.fib(space, packet, expr, live))
         self._steps = 0
         self._none: Function = space.false
@@ -64,7 +66,8 @@ class Walk:
         region = self._stage("input", NAT_SRC, region)
         here = space.equal(packet.field("dport", 16), dport)
         address = space.equal(packet.field("daddr", packet.wire.address_bits), dst)
-        delivered = region & here & (address | packet.redirected) & ~packet.refused
+        delivered = region & here & (address | packet.translated) & ~packet.refused
+        delivered = delivered & packet.sent(whole=self._whole)
         if not (followed := packet.followed()).valid():
             delivered = delivered & (followed | space.oracle(CUT))
         if packet.lost.satisfiable():
@@ -103,6 +106,10 @@ class Walk:
     def _nat(self, hook: str, region: Function) -> Function:
         """NAT chains, whatever their priorities, until one has translated; only for tracked packets."""
         self._translated = self._none
+        late = region & self.packet.template
+        if late.satisfiable() and any(_is_nat(chain) for _, chain in self.hooks[hook]):
+            # a template that came behind tracking: the chains look at it, and may stop it, but translate nothing
+            region = region & (~late | self.space.oracle(LATE))
         for table, chain in self.hooks[hook]:
             if _is_nat(chain):
                 asked = region & self.packet.tracked & ~self._translated
@@ -112,8 +119,7 @@ class Walk:
     def _base(self, table: Table, chain: Chain, region: Function) -> Function:
         """One base chain; what goes on."""
         self._accepted = self._none
-        hook = chain.hook.hook if chain.hook else ""
-        self.packet.in_parts = hook in ("ingress", "prerouting") and any(early([chain], tracks=self.tracks))
+        self.packet.in_parts = apart(chain, self.packet.wire.family, whole=self._whole)
         fallen = self._chain(table, chain, region, 0)
         accepts = chain.hook is None or chain.hook.policy == "accept"
         return self._accepted | fallen if accepts else self._accepted

@@ -40,7 +40,8 @@ def _multiport(packet: Packet, xt: Xt) -> Function | None:
         for pair in pairs:
             if pair[0] <= pair[1]:
                 hit = hit | packet.algebra.among(packet.field(name, 16), [pair])
-    return _unless(hit, xt.info[47])
+    there = packet.uncut() if packet.wire.family == "ipv6" else packet.algebra.true
+    return _unless(hit, xt.info[47]) & there
 
 
 def _conntrack(packet: Packet, xt: Xt) -> Function | None:

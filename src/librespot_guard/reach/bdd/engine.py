@@ -8,8 +8,8 @@ know is a variable of its own ("oracle"): `may` is what some outcome delivers, `
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from itertools import chain as chained
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ from librespot_guard.firewall.model_beyond import Connlimit
 from librespot_guard.reach import _fields as question
 from librespot_guard.reach import _headers as headers
 from librespot_guard.reach import routing
+from librespot_guard.reach._hooks import apart, reassembles
 from librespot_guard.reach.bdd._bits import Function, NeedRawError, Tag, Vector, constant
 from librespot_guard.reach.bdd._edges import OPAQUE, EdgeAlgebra, EdgePacket
 from librespot_guard.reach.bdd._machine import Machine
@@ -62,12 +63,22 @@ class BddAnswer(Answer):
     """
 
     listed: bool = True
-    _spaces: tuple[tuple[int, int, Space, Function], ...] = field(default=(), repr=False, compare=False)
+    _spaces: tuple[tuple[int, int, Space, Function, Function], ...] = field(default=(), repr=False, compare=False)
+    # the same answer with more room, where a packet can't be found in this one
+    _larger: Callable[[], BddAnswer] | None = field(default=None, repr=False, compare=False)
 
     def choices(self, source: int) -> dict[str, int]:
         """Fields of a packet of `source` that gets through, and its "daddr" and "dport"; KeyError if there is none."""
-        for dst, dport, space, delivered in self._spaces:
-            found = space.choice(delivered, source)
+        try:
+            return self._chosen(source)
+        except DDMemoryError:
+            if self._larger is None:
+                raise KeyError(source) from None
+            return self._larger().choices(source)
+
+    def _chosen(self, source: int) -> dict[str, int]:
+        for dst, dport, space, delivered, sure in self._spaces:
+            found = space.choice(delivered, sure, source)
             if found is not None:
                 return {"dport": dport, **found, "daddr": dst}
         raise KeyError(source)
@@ -131,16 +142,14 @@ class BddEngine:
     @cached_property
     def _unclear(self) -> frozenset[str]:
         """Free fields about which nothing is said."""
-        early = set(
-            map(id, headers.early((c for h in ("ingress", "prerouting") for _, c in self._hooks[h]), tracks=True))
+        whole = reassembles(self.world, self.family)
+        parts: dict[bool, list[tuple[Table, Chain]]] = {True: [], False: []}
+        for placed in chained.from_iterable(self._hooks.values()):
+            parts[apart(placed[1], self.family, whole=whole)].append(placed)
+        early, late = (
+            (e for _, c in self._reached(parts[part]) for r in c.rules for e in r.exprs) for part in (True, False)
         )
-        before = self._reached([(t, c) for h in ("ingress", "prerouting") for t, c in self._hooks[h] if id(c) in early])
-        return headers.hidden(
-            (e for _, c in self._cone for r in c.rules for e in r.exprs),
-            (e for _, c in before for r in c.rules for e in r.exprs),
-            self.family,
-            tracks=self._tracks,
-        )
+        return headers.hidden(early, late, self.family, self.proto, tracks=self._tracks, whole=whole)
 
     @cached_property
     def _translates(self) -> bool:
@@ -187,16 +196,21 @@ class BddEngine:
 
     def ask(self, dst: int, dport: int) -> BddAnswer:
         """Who reaches `dport` at the address `dst` (a number) of this host over the interface."""
+        return self._within(dst, dport, _CAPACITIES)
+
+    def _within(self, dst: int, dport: int, capacities: tuple[int, ...]) -> BddAnswer:
         reason = "the ruleset is too large for the second engine"
-        for nodes in _CAPACITIES:
+        for number, nodes in enumerate(capacities, 1):
             try:
-                return self._ask(dst, dport, nodes)
+                found = self._ask(dst, dport, nodes)
+                more = capacities[number:]
+                return replace(found, _larger=partial(self._within, dst, dport, more)) if more else found
             except DDMemoryError:
                 continue
             except NeedRawError:
                 # bits of the source went into a mark or an address
                 self._raw = True
-                return self.ask(dst, dport)
+                return self._within(dst, dport, capacities)
             except (TooManyOraclesError, TooManyStepsError) as error:
                 reason = str(error) or reason
                 break
@@ -208,7 +222,7 @@ class BddEngine:
         bounds: dict[str, list[tuple[int, int]]] = {"may": [], "must": [], "shown_may": [], "shown_must": []}
         martian = IntervalSet()
         listed = True
-        passes: list[tuple[int, int, Space, Function]] = []
+        passes: list[tuple[int, int, Space, Function, Function]] = []
         because: dict[str, None] = dict.fromkeys(self._doubts)
         space = Space(self.width, starts, nodes)
         for entry in self._entries(dst):
@@ -227,7 +241,7 @@ class BddEngine:
                 bounds[name + "must"] += inner[1]
                 listed = listed and outer[0] == outer[1] and inner[0] == inner[1]
             because |= dict.fromkeys(space.because(outcome.delivered))
-            passes.append((entry, dport, space, delivered))
+            passes.append((entry, dport, space, delivered, space.sure(delivered)))
         if not space.roomy():
             raise DDMemoryError("no room for questions about the answer")
         sets = {name: IntervalSet.of(pairs) for name, pairs in bounds.items()}
