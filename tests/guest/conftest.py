@@ -21,6 +21,7 @@ def _booted() -> Iterator[Guest]:
         guest.put({"librespot": librespot.files[0]}, "/usr/bin")
         # a library that the guest lacks shows here, and not as a service that does not start
         assert "0.8.0" in guest.run(["librespot", "--version"], check=True).stdout
+        guest.shell("sync")
         yield guest
 
 

@@ -12,6 +12,8 @@ UNIT = "raspotify.service"
 FOLDER = "/etc/systemd/system"
 CONF = "/etc/raspotify/conf"
 STATE = "/var/lib/librespot-guard"
+# a guest is emulated, and its host may be busy: a minute and a half is far more than a start takes
+_LISTENS = 90
 # as raspotify ships it (dtcooper/raspotify, raspotify.service), without the sandboxing that has nothing to do with settings
 SERVICE = """\
 [Unit]
@@ -72,18 +74,30 @@ class Speaker:
         self.guest.write(self.policy, POLICY)
 
     def service(self, settings: str = SETTINGS, drop_ins: Mapping[str, str] | None = None) -> int:
-        """Install and start raspotify with this configuration; returns its port when it listens."""
+        """Install and start raspotify with this configuration; returns its port when it listens.
+
+        What was written so far is then on the disk, as it is on a host that was set up a while ago; what the product writes later is its own affair.
+        """
         self.guest.write(f"{FOLDER}/{UNIT}", SERVICE)
         self.guest.write(CONF, settings)
         for name, text in (drop_ins or {}).items():
             self.guest.write(f"{FOLDER}/{UNIT}.d/{name}", text)
-        self.guest.shell(f"systemctl daemon-reload; systemctl enable --quiet --now {UNIT}")
+        self.guest.shell(f"systemctl daemon-reload; systemctl enable --quiet --now {UNIT}; sync")
         return self.port()
 
     def port(self) -> int:
-        """The TCP port on which librespot listens, as soon as it does."""
-        script = "for i in $(seq 100); do ss -Hltnp | grep '\"librespot\"' && exit; sleep 0.3; done; exit 1"
-        return int(self.guest.shell(script).split()[3].rpartition(":")[2])
+        """The TCP port on which librespot listens, as soon as it does; else MachineError with what systemd says of the unit."""
+        script = f"""
+end=$(($(date +%s) + {_LISTENS}))
+while [ "$(date +%s)" -lt $end ]; do
+  ss -Hltnp | grep '"librespot"' && exit
+  sleep 0.3
+done
+systemctl status --no-pager --full {UNIT} || true
+journalctl --no-pager --lines=30 --unit={UNIT} || true
+exit 1
+"""
+        return int(self.guest.shell(script, timeout=_LISTENS + 60).split()[3].rpartition(":")[2])
 
     def pid(self) -> int:
         """The main process of the unit, as systemd knows it."""
