@@ -117,7 +117,7 @@ def test_a_program_of_a_cgroup_is_found() -> None:
 
     assert [(f.kind, f.where) for f in found if f.where != "/"] == [("bpf-cgroup", above), ("bpf-cgroup", below)]
     assert all("bpftool cgroup show" in f.detail for f in found)
-    assert world.doubts_about("eth0", "ipv4")
+    assert not world.doubts_about("eth0", "ipv4")
     assert read_cgroup_filters([above], mount) == ()
     assert read_cgroup_filters([above], None) == ()
 
