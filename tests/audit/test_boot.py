@@ -233,13 +233,17 @@ def test_a_script_of_the_administrator() -> None:
         script = folder / "usr/local/sbin/firewall"
         script.parent.mkdir(parents=True)
         script.write_text(
-            "#!/bin/sh\n# iptables -F\niptables -F\niptables -F mine\niptables -A INPUT -j DROP\n", encoding="utf-8"
+            "#!/bin/sh\n# iptables -F\niptables -F\niptables -F mine\niptables -A INPUT -j DROP\nsh -c 'ip6tables -F'\n",
+            encoding="utf-8",
         )
         unit(folder, "rules.service", "[Service]\nExecStart=/usr/local/sbin/firewall\n", "multi-user.target")
         found = next(u for u in booted(folder).units if u.name == "rules.service")
 
     assert found.filters
-    assert [(line.origin, line.text) for line in found.removes] == [("/usr/local/sbin/firewall:3", "iptables -F")]
+    assert [(line.origin, line.text) for line in found.removes] == [
+        ("/usr/local/sbin/firewall:3", "iptables -F"),
+        ("/usr/local/sbin/firewall:6", "sh -c 'ip6tables -F'"),
+    ]
 
 
 def test_old_snapshots_are_read_and_say_what_they_lack() -> None:

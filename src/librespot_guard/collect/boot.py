@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from librespot_guard.collect import loaded, units
+from librespot_guard.collect import loaded, transactions, units
 from librespot_guard.collect.textfile import read
 from librespot_guard.snapshot import Boot, Gap, LoadedLine, UnitFacts, UnitLine
 
@@ -30,7 +30,7 @@ _STAGES = (
 )  # fmt: skip
 _PROGRAMS = r"(?:nft|ip6?tables(?:-[a-z]+)*|ufw-init|ufw|firewalld|netfilter-persistent|ferm|foomuuri|shorewall6?)"
 _RUNS = re.compile(rf"(?:^|[\s/;&|(\"'@+!:-]){_PROGRAMS}(?=[\s\"';]|$)")
-_REMOVES = re.compile(r"\bflush\s+ruleset\b|\bip6?tables(?:-[a-z]+)*\b[^#;|&]*\s(?:-F|--flush)(?=\s*(?:$|[#;&|]))")
+_REMOVES = re.compile(r"\bflush\s+ruleset\b|\bip6?tables(?:-[a-z]+)*\b[^#;|&]*\s(?:-F|--flush)(?=\s*(?:$|[#;&|'\"`)]))")
 _INCLUDE = re.compile(r"^\s*include\s+[\"']([^\"']+)[\"']")
 _STARTS = ("ExecStartPre", "ExecStart", "ExecStartPost")
 
@@ -123,7 +123,9 @@ class _Reader:
         if filters:
             starts = (line.value for key in _STARTS for line in facts.all(key))
             removes = tuple(self._removing(facts.all(*_EXEC)))
-            facts = replace(facts, removes=removes, brings=loaded.tables(starts, self.root))
+            runs = [(key, line.value, line.origin) for key in _EXEC for line in facts.all(key)]
+            steps = transactions.steps_of(runs, self.root)
+            facts = replace(facts, removes=removes, brings=loaded.tables(starts, self.root), steps=steps)
         self.found[name] = facts
 
     def of_user(self, name: str, user: str, home: str) -> UnitFacts | None:
