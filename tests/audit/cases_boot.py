@@ -54,7 +54,7 @@ def _stopped(running: Snapshot) -> Snapshot:
     return replace(running, services=(), stopped=running.services)
 
 
-_TAKES = FilterStep("ExecReload", "nft flush ruleset", "/etc/x:1", removes="tables")
+_TAKES = FilterStep("ExecReload", "nft flush ruleset", "/etc/x:1", removes="all")
 _BRINGS = FilterStep("ExecReload", "nft -f /etc/rules.nft", "/etc/x:2", loads=True)
 _PRE = {"Before": "network-pre.target", "Wants": "network-pre.target"}
 CASES: tuple[Case, ...] = (
@@ -68,8 +68,8 @@ CASES: tuple[Case, ...] = (
     clean("LG306", "before the network", of=_host(_firewall(_PRE))),
     clean("LG306", "the service waits", of=_host(_firewall({"After": "network.target"}), After="nftables.service")),
     clean("LG306", "no unit loads rules", of=_host()),
-    has("LG307", "two transactions", "medium", "/etc/x:1: `nft flush ruleset` leaves nothing that denies, until /etc/x:2", of=_host(_firewall(_PRE, reloads=(_TAKES, _BRINGS)))),
-    clean("LG307", "one transaction", of=_host(_firewall(_PRE, reloads=(replace(_BRINGS, removes="tables"),)))),
+    has("LG307", "two transactions", "medium", "/etc/x:1: `nft flush ruleset` until /etc/x:2", of=_host(_firewall(_PRE, reloads=(_TAKES, _BRINGS)))),
+    clean("LG307", "one transaction", of=_host(_firewall(_PRE, reloads=(replace(_BRINGS, removes="all"),)))),
     clean("LG307", "not enabled", of=_host(_firewall(_PRE, reloads=(_TAKES, _BRINGS), wanted_by=()))),
     has("LG210", "SocketBindDeny", "medium", "built without BPF_FRAMEWORK", of=_host(SocketBindDeny="any")),
     clean("LG210", "it has it", of=_host(systemd=("257.9", ("+BPF_FRAMEWORK",)), SocketBindDeny="any")),

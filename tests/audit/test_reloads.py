@@ -27,8 +27,13 @@ def reported(folder: Path) -> audit.Report:
 
 
 def of_firewall(service: str, **files: str) -> tuple[audit.Finding | None, bool]:
-    """LG307 about a firewall.service of these Exec lines, and whether it says that it can't tell. `nft`, `saved`, `script`: what the files hold."""
-    paths = {"nft": "etc/rules.nft", "saved": "etc/rules.v4", "script": "usr/local/sbin/firewall"}
+    """LG307 about a firewall.service of these Exec lines, and whether it says that it can't tell. `nft`, `more`, `saved`, `script`: what the files hold."""
+    paths = {
+        "nft": "etc/rules.nft",
+        "more": "etc/more.nft",
+        "saved": "etc/rules.v4",
+        "script": "usr/local/sbin/firewall",
+    }
     with root() as folder:
         for name, text in files.items():
             path = folder / paths[name]
@@ -44,7 +49,7 @@ def of_firewall(service: str, **files: str) -> tuple[audit.Finding | None, bool]
     ("service", "files", "severity", "seen"),
     [
         # a reload of two transactions
-        (f"{LOAD}ExecReload=/usr/sbin/nft flush ruleset\nExecReload=/usr/sbin/nft -f /etc/rules.nft\n", {"nft": RULES}, "medium", "reload firewall.service`: /etc/systemd/system/firewall.service:4: `/usr/sbin/nft flush ruleset`"),
+        (f"{LOAD}ExecReload=/usr/sbin/nft flush ruleset\nExecReload=/usr/sbin/nft -f /etc/rules.nft\n", {"nft": RULES}, "medium", "reload firewall.service`: rules are missing from /etc/systemd/system/firewall.service:4: `/usr/sbin/nft flush ruleset`"),
         (f"{LOAD}ExecReload=sh -c 'nft flush ruleset; nft -f /etc/rules.nft'\n", {"nft": RULES}, "medium", "`systemctl reload"),
         (f"{LOAD}ExecReload=sh -c 'nft delete table inet filter && nft -f /etc/rules.nft'\n", {"nft": RULES}, "medium", "`systemctl reload"),
         # the table goes, and with it the policy
@@ -54,8 +59,11 @@ def of_firewall(service: str, **files: str) -> tuple[audit.Finding | None, bool]
         # one transaction
         (f"{LOAD}ExecReload=/usr/sbin/nft -f /etc/rules.nft\n", {"nft": WHOLE}, None, ""),
         (f"{LOAD}ExecReload=/usr/sbin/nft -f /etc/rules.nft\n", {"nft": "table inet filter\ndelete table inet filter\n" + RULES}, None, ""),
-        (f"{LOAD}ExecReload=/usr/sbin/nft -f /etc/rules.nft\nExecStop=/usr/sbin/nft flush ruleset\n", {"nft": WHOLE}, "low", "restart firewall.service`: /etc/systemd/system/firewall.service:5"),
+        (f"{LOAD}ExecReload=/usr/sbin/nft -f /etc/rules.nft\nExecStop=/usr/sbin/nft flush ruleset\n", {"nft": WHOLE}, "low", "restart firewall.service`: rules are missing from /etc/systemd/system/firewall.service:5"),
         (f"{LOAD}ExecStop=/usr/sbin/nft flush ruleset\n", {"nft": WHOLE}, "medium", "`systemctl restart"),
+        # all tables are taken, and not all of them brought
+        (f"{LOAD}ExecReload=/usr/sbin/nft -f /etc/rules.nft\nExecReload=/usr/sbin/nft -f /etc/more.nft\n", {"nft": WHOLE, "more": RULES}, "medium", "firewall.service:4: `/usr/sbin/nft -f /etc/rules.nft` until"),
+        (f"{LOAD}ExecReload=/usr/sbin/nft -f /etc/rules.nft\nExecReload=/usr/sbin/nft -f /etc/more.nft\n", {"nft": "table inet filter\ndelete table inet filter\n" + RULES, "more": RULES}, None, ""),
         # removed, and nothing that would come back: that is no moment
         (f"{LOAD}ExecReload=/usr/sbin/nft flush ruleset\n", {"nft": RULES}, None, ""),
         ("ExecStart=/sbin/iptables-restore /etc/rules.v4\nExecReload=/sbin/iptables-restore /etc/rules.v4\n", {"saved": SAVED.format("ACCEPT")}, None, ""),
@@ -63,13 +71,13 @@ def of_firewall(service: str, **files: str) -> tuple[audit.Finding | None, bool]
         ("ExecStart=/sbin/iptables-restore /etc/rules.v4\nExecReload=sh -c 'iptables -F; iptables-restore -n /etc/rules.v4'\n", {"saved": SAVED.format("DROP")}, None, ""),
         # scripts of the administrator
         (SCRIPT, {"script": "#!/bin/sh\niptables -F\niptables -A INPUT -p tcp --dport 3678 -j DROP\n"}, "medium", "/usr/local/sbin/firewall:2: `iptables -F`"),
-        (SCRIPT, {"script": "#!/bin/sh\nIPT=/sbin/iptables\nfor c in INPUT; do\n  $IPT -F $c\ndone\n$IPT -A INPUT -j DROP\n"}, "medium", "/usr/local/sbin/firewall:4: `/sbin/iptables -F $c` leaves nothing that denies, until /usr/local/sbin/firewall:6"),
+        (SCRIPT, {"script": "#!/bin/sh\nIPT=/sbin/iptables\nfor c in INPUT; do\n  $IPT -F $c\ndone\n$IPT -A INPUT -j DROP\n"}, "medium", "/usr/local/sbin/firewall:4: `/sbin/iptables -F $c` until /usr/local/sbin/firewall:6"),
         (SCRIPT, {"script": "#!/bin/sh\niptables -P INPUT DROP\niptables -F\niptables -A INPUT -j ACCEPT\n"}, None, ""),
         (SCRIPT, {"script": "#!/bin/sh\niptables -P INPUT DROP\nip6tables -F\nip6tables -A INPUT -j DROP\n"}, "medium", "`ip6tables -F`"),
         (SCRIPT, {"script": "#!/bin/sh\niptables -P INPUT ACCEPT\niptables -F\niptables -A INPUT -j ACCEPT\niptables -P INPUT DROP\n"}, "medium", "/usr/local/sbin/firewall:2: `iptables -P INPUT ACCEPT`"),
         (SCRIPT, {"script": "#!/bin/sh\niptables -t nat -F\niptables -F OUTPUT\niptables -A INPUT -j DROP\n"}, None, ""),
         (SCRIPT, {"script": f"#!/bin/sh\nnft -f - <<EOF\n{WHOLE}EOF\n"}, None, ""),
-        (SCRIPT, {"script": f"#!/bin/sh\nnft flush ruleset\nnft -f - <<'EOF'\n{RULES}EOF\n"}, "medium", "/usr/local/sbin/firewall:2: `nft flush ruleset` leaves nothing that denies, until /usr/local/sbin/firewall:3: `nft -f -`"),
+        (SCRIPT, {"script": f"#!/bin/sh\nnft flush ruleset\nnft -f - <<'EOF'\n{RULES}EOF\n"}, "medium", "/usr/local/sbin/firewall:2: `nft flush ruleset` until /usr/local/sbin/firewall:3: `nft -f -`"),
         (SCRIPT, {"script": f"#!/usr/sbin/nft -f\n{WHOLE}"}, None, ""),
         (SCRIPT, {"script": "#!/bin/sh\n# nft flush ruleset\nnft -f /etc/rules.nft\n", "nft": WHOLE}, None, ""),
     ],

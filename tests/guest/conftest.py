@@ -1,12 +1,14 @@
 """One guest for all tests of this room, booted by the first of them; each test gets it clean."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from guest.speaker import Speaker
 from librespot_guard.lab import daemons
 from librespot_guard.lab.guest import Guest, Unavailable, obtain
+from support import Guard
 
 
 @pytest.fixture(scope="session")
@@ -26,10 +28,10 @@ def _booted() -> Iterator[Guest]:
 
 
 @pytest.fixture
-def speaker(_booted: Guest) -> Speaker:
+def speaker(_booted: Guest, guard: Guard, tmp_path: Path) -> Speaker:
     """The guest, running and clean."""
     if not _booted.running:
         _booted.start()
-    speaker = Speaker(_booted)
+    speaker = Speaker(_booted, guard, tmp_path)
     speaker.clean()
     return speaker

@@ -184,8 +184,10 @@ def _nft(key: str, words: list[str], text: str, origin: str, root: str, stdin: s
         said = _whole(words[at + 1] if at + 1 < len(words) else "", root, set())
     said = re.sub(r"#.*", "", said)
     removes = "rules" if re.search(r"\bflush\s+(?:table|chain)\b", said) else ""
-    if re.search(r"\bflush\s+ruleset\b|\b(?:delete|destroy)\s+table\b", said):
+    if re.search(r"\b(?:delete|destroy)\s+table\b", said):
         removes = "tables"
+    if re.search(r"\bflush\s+ruleset\b", said):
+        removes = "all"
     loads = bool(re.search(r"\bchain\s+\S+\s*\{|\b(?:add|insert)\s+rule\b", said))
     closes = True if loads and re.search(r"\bpolicy\s+drop\b", said) else None
     if removes or loads:

@@ -30,7 +30,7 @@ class FilterStep:
         text: the command.
         origin: its "FILE:LINE".
         family: "ipv4" or "ipv6" of iptables, "" of nft.
-        removes: "rules" if rules go and the policies of chains stay, "tables" if these go too, "" if nothing goes.
+        removes: "rules" if rules go and the policies of chains stay, "tables" if these go too, "all" if all tables go, "" if nothing goes.
         loads: whether it brings rules.
         closes: whether the policy of the chain is to drop, behind it; None where it does not say.
     """

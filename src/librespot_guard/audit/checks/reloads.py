@@ -15,10 +15,10 @@ def _of(unit: UnitFacts, *keys: str) -> list[FilterStep]:
 
 
 def _moments(steps: Iterable[FilterStep], closed: dict[str, bool]) -> Iterator[tuple[FilterStep, FilterStep]]:
-    """Transactions behind which nothing is denied any more, each with the later one that ends it.
+    """Transactions behind which rules are missing, each with the later one that brings some.
 
-    `closed` are the families whose policy is to drop, before these steps and, changed here, behind them. nf_tables' `flush ruleset` takes
-    the rules of iptables-nft too.
+    `closed` are the families whose policy is to drop, before these steps and, changed here, behind them. One that takes all tables and
+    loads its own takes those of the later ones, too.
     """
     gone: dict[str, FilterStep] = {}
     for step in steps:
@@ -26,14 +26,14 @@ def _moments(steps: Iterable[FilterStep], closed: dict[str, bool]) -> Iterator[t
             if family in gone:
                 yield gone.pop(family), step
         opens = step.closes is False and closed.get(step.family, False)
-        if step.removes == "tables" and not step.loads:
+        if step.removes in ("tables", "all") and not step.loads:
             closed.clear()
-        if not step.loads and (
-            opens or step.removes == "tables" or (step.removes and not closed.get(step.family, False))
-        ):
-            gone.setdefault(step.family, step)
         if step.closes is not None:
             closed[step.family] = step.closes
+        if (opens or (step.removes and not closed.get(step.family, False))) and (
+            not step.loads or step.removes == "all"
+        ):
+            gone.setdefault(step.family, step)
 
 
 def _reload(check: Check, context: Context) -> Iterator[Finding | Unable]:
@@ -69,7 +69,7 @@ def _found(check: Check, unit: UnitFacts, found: dict[str, list[tuple[FilterStep
     return check.finding(
         None,
         [
-            f"`systemctl {verb} {unit.name}`: {gone.origin}: `{gone.text}` leaves nothing that denies, until {back.origin}: `{back.text}`"
+            f"`systemctl {verb} {unit.name}`: rules are missing from {gone.origin}: `{gone.text}` until {back.origin}: `{back.text}`"
             for verb, moments in found.items()
             for gone, back in moments
         ],
@@ -88,7 +88,7 @@ RELOAD = Check(
     what=(
         "Follows what the enabled units that load a packet filter run at `systemctl reload` and `restart`, transaction by transaction: files of nft, "
         "calls of nft, iptables and iptables-restore, and shell scripts of these. Reports a transaction that takes rules away and leaves no policy to "
-        "drop, with the later one that brings rules. Low if only a restart does it and a reload does not. Of scripts that branch (`case`, functions), "
+        "drop, with the later one that brings some. Low if only a restart does it and a reload does not. Of scripts that branch (`case`, functions), "
         "and of programs that write rules themselves, it is said that this can't be told."
     ),
     why=(
