@@ -4,6 +4,7 @@ Sources are prefixes of /12 to /32, mostly /24 and /32 (and as much longer in IP
 any; 28 % of the rules drop a source whole, 3 % name no source, 4 % repeat a rule or narrow one. The default is drop.
 """
 
+import sys
 from dataclasses import dataclass
 from ipaddress import ip_address
 from random import Random
@@ -13,6 +14,7 @@ from librespot_guard.firewall.model import (
     Bitwise,
     Chain,
     Cmp,
+    Ct,
     Expr,
     Hook,
     Immediate,
@@ -26,6 +28,7 @@ from librespot_guard.firewall.model import (
 )
 
 _PROTOS = {"tcp": 6, "udp": 17}
+_INVALID = (1).to_bytes(4, sys.byteorder)  # NF_CT_STATE_INVALID_BIT
 _PORTS = (22, 53, 80, 443, 3678, 5353, 8080)
 ASKED = 3678
 
@@ -74,13 +77,18 @@ def lines(number: int, family: str, *, seed: int = 1) -> list[Line]:
 
 
 def ruleset(rules: list[Line], family: str) -> Ruleset:
-    """The rules as the input chain of an inet table; equal expressions are one object, as `decode` makes them."""
+    """The rules as the input chain of an inet table; equal expressions are one object, as `decode` makes them.
+
+    A rule on the way out asks for tracking, so that fragments are put together before the input chain: the diagrams know none.
+    """
     known: dict[Expr, Expr] = {}
     out = []
     for handle, line in enumerate(rules, 2):
         out.append(Rule(handle, tuple(known.setdefault(e, e) for e in _expressions(line, family))))
     chain = Chain("input", 1, tuple(out), Hook("input", 0, "drop"))
-    return Ruleset((Table("inet", "filter", (chain,)),))
+    tracked = (Ct("state", 0), Bitwise("mask-xor", 0, 0, 4, _INVALID, bytes(4)), Cmp("neq", 0, bytes(4)))
+    out_rules = (Rule(1, (*tracked, Immediate(VERDICT, Verdict("drop")))),)
+    return Ruleset((Table("inet", "filter", (chain, Chain("output", 2, out_rules, Hook("output", 0, "accept")))),))
 
 
 def _expressions(line: Line, family: str) -> list[Expr]:

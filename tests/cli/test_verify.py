@@ -30,6 +30,7 @@ CLOSED = """
 table inet t {
   chain input {
     type filter hook input priority 0;
+    ct state invalid drop
     tcp dport 4070 iifname eth0 ip saddr 192.168.10.0/24 accept
     tcp dport 4070 iifname eth0 ip6 saddr fd00:10::/64 accept
     tcp dport 4070 iifname != "lo" drop

@@ -284,6 +284,24 @@ def test_standing_exceptions_are_listed_apart(stage: Place, rule: str, kinds: se
     assert all(s.table == "inet f" and s.chain == "i" and s.handle for s in found)
 
 
+def test_what_expires_is_told(stage: Place) -> None:
+    """An answer holds for now where a set has elements that expire: real elements with a timeout, one without, and another port's."""
+    sets = (
+        "set bans { type ipv4_addr; flags timeout; elements = { 203.0.113.9 timeout 1h, 203.0.113.8 } }\n"
+        "set kept { type ipv4_addr; elements = { 203.0.113.7 } }\n"
+    )
+    rules = ("ip saddr @bans drop", "ip saddr @kept drop", "udp dport 99 ip saddr @bans drop")
+    stage.load(f"table inet f {{\n{sets}chain i {{ type filter hook input priority 0\n" + "\n".join(rules) + "\n } }\n")
+    worlds = stage.worlds()
+    engine = Engine(worlds[next(iter(worlds))], "eth0", "ipv4", "udp")
+
+    assert not stage.arrives(stage.packet())
+    assert number("203.0.113.9") not in engine.ask(number("192.168.10.2"), PORT).may
+    (found,) = standing(engine, number("192.168.10.2"), PORT)
+    assert (found.kind, found.chain) == ("expires", "i")
+    assert "holds for now: 1 element of `bans` will expire, the first in 0:59:" in found.lets_in
+
+
 def test_equal_priorities_that_matter_are_a_bound(stage: Place) -> None:
     """Two chains of one priority, of which one marks what the other asks for: the answer is no guess, and says why."""
     marks = "table inet a { chain c { type filter hook input priority 0\n meta mark set 7\n } }\n"

@@ -6,12 +6,16 @@ Every answer is judged by real fragments to a real socket.
 """
 
 from collections.abc import Iterator
+from datetime import date
 
 import pytest
 
+from librespot_guard.policy import Assignment, Entry, Match, Policy
 from librespot_guard.reach import Engine
 from librespot_guard.reach.bdd.engine import BddEngine
 from librespot_guard.reach.routing import number
+from librespot_guard.snapshot import Link, Listener, Namespace, Service, ServiceListener
+from librespot_guard.targets.nftables import build
 from reach.fragments import HOST, SENDER, WAYS, reaches
 from reach.places import PORT, Place, place
 
@@ -34,6 +38,19 @@ def chain(*body: str, hook: str = "input", priority: int = 0, policy: str = "acc
     return f"table {family} {name} {{ chain c {{ type filter hook {hook}{where} priority {priority}; policy {policy}\n{lines}\n }} }}\n"
 
 
+def ours() -> str:
+    """Our own table, of a policy that lets nobody reach the port."""
+    found = tuple(
+        ServiceListener(Listener(proto, "ipv6", "::", PORT, v6only=False), "connect", pinned=True)
+        for proto in ("tcp", "udp")
+    )
+    service = Service("speaker", "librespot", None, 1, 1, "/x", "1", found)
+    entry = Entry("speaker", Match(), {})
+    policy = Policy("nobody", "ops@example.org", "every year", {}, {"speaker": entry})
+    here = Namespace("1", home=True, links=(Link(1, "lo", True), Link(2, "eth0", True)))
+    return build(policy, [Assignment(entry, service)], here, today=date(2026, 11, 25)).text()
+
+
 TRACKED = chain("ct state invalid drop", name="g")
 PORT_DROP = f"th dport {PORT} drop"
 FRAGMENTS = "ip frag-off & 0x3fff != 0 accept"
@@ -47,6 +64,7 @@ ROWS: list[tuple[str, str, tuple[set[str], str], tuple[set[str], str]]] = [
     ("protocol dropped", chain("meta l4proto { tcp, udp } drop"), (set(), "no"), ({"hidden"}, "may")),
     ("protocol dropped, tracked", chain("meta l4proto { tcp, udp } drop") + TRACKED, (set(), "no"), (set(), "no")),
     ("port dropped, fragments too", chain("exthdr frag exists drop", PORT_DROP), (set(), "no"), (set(), "no")),
+    ("our own table", ours(), (set(), "no"), (set(), "no")),
     ("closed by policy", chain("th dport 53 accept", policy="drop"), (set(), "no"), (set(), "no")),
     # an allow list: later fragments have no port
     ("port alone let in", chain(f"th dport {PORT} accept", policy="drop"), (FOUR, "yes"), ({"whole"}, "yes")),

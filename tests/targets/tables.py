@@ -15,6 +15,7 @@ from librespot_guard.targets.syntax import (
     GuardSet,
     GuardTable,
     Iface,
+    Known,
     Match,
     NfProto,
     Part,
@@ -67,6 +68,8 @@ def parts(draw: st.DrawFn, part_id: str) -> Part:
         )
         matches: tuple[Match, ...] = (port,) if address is None else (To(address), port)
         entry.append(GuardRule(matches, Verdict("goto", draw(st.sampled_from(chains)).name)))
+    if draw(st.booleans()):
+        entry += [GuardRule((Known(),), Verdict("accept")), GuardRule((), Verdict("drop"), counter=True)]
     return Part(part_id, (GuardChain(f"policy_{part_id}", tuple(entry)), *chains), tuple(sets))
 
 

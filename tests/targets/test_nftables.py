@@ -20,6 +20,7 @@ from librespot_guard.targets.syntax import (
     FromSet,
     GuardRule,
     Iface,
+    Known,
     NfProto,
     Part,
     Port,
@@ -29,8 +30,11 @@ from targets.policies import TODAY, Case, cases
 HOST = Namespace("1", True, links=(Link(1, "lo", True, arp_type=772), Link(2, "eth0", True)))
 
 
-def passing(part: Part, iface: str, family: str, proto: str, port: int) -> IntervalSet:
-    """The sources whose packets the chains of a policy let pass: evaluated here, apart from the printer and the model."""
+def passing(part: Part, iface: str, family: str, proto: str, port: int | None) -> IntervalSet:
+    """The sources whose packets the chains of a policy let pass: evaluated here, apart from the printer and the model.
+
+    Where the kernel does not find the transport header, protocol and port are "" and None.
+    """
     sets = {s.name: s.addresses for s in part.sets}
     chains = {c.name: c for c in part.chains}
     everything = IntervalSet.full(WIDTH[family])
@@ -50,6 +54,8 @@ def passing(part: Part, iface: str, family: str, proto: str, port: int) -> Inter
                 )
             elif isinstance(match, Port):
                 found &= everything if (match.proto, match.port) == (proto, port) else IntervalSet()
+            elif isinstance(match, Known):
+                found &= everything if proto else IntervalSet()
             else:
                 raise TypeError(match)
         return found
@@ -105,6 +111,17 @@ def test_other_ports_are_left_alone(case: Case) -> None:
     for proto, port in (("tcp", 22), ("udp", 53), ("tcp", 5353), ("udp", 7000)):
         for family in WIDTH:
             assert passing(table.confirmed, "eth0", family, proto, port) == IntervalSet.full(WIDTH[family])
+
+
+@given(case=cases())
+@settings(max_examples=20, deadline=None)
+def test_a_packet_that_hides_its_port_is_let_in_by_this_host_alone(case: Case) -> None:
+    """A fragment without a transport header might be for a guarded port."""
+    table = build(case.policy, case.assignments, case.namespace, today=TODAY)
+
+    assert table.confirmed is not None
+    assert not passing(table.confirmed, "eth0", "ipv6", "", None)
+    assert passing(table.confirmed, "lo", "ipv6", "", None) == IntervalSet.full(128)
 
 
 @given(case=cases())

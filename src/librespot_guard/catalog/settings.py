@@ -79,6 +79,9 @@ class Setting:
         default: what holds without it, "" if that is nothing.
         trap: what it does not do although one would think so, or "".
         wrong_docs: what the program's own documentation says wrongly about it, or "".
+        several: whether it may be given several times and all hold, those of files and those of the command line.
+        older: an earlier name of it (long option and key) that is still read, or "". What is read last wins, unless `older_yields`: then
+            the earlier name is ignored where the present one is set at all.
         since: first version that has it; `until` first one that has it no longer.
     """
 
@@ -95,6 +98,9 @@ class Setting:
     default: str = ""
     trap: str = ""
     wrong_docs: str = ""
+    several: bool = False
+    older: str = ""
+    older_yields: bool = False
     since: str = ""
     until: str = ""
     unconfirmed: str = ""

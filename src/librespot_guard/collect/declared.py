@@ -1,5 +1,6 @@
 """What an instance that does not run would open, by its settings and the catalogue."""
 
+from contextlib import suppress
 from ipaddress import ip_address
 
 from librespot_guard.catalog import Flavour, Surface
@@ -18,17 +19,17 @@ def listeners(
         if not _opens(surface, flavour, version, argv, resolved):
             continue
         port, by = port_of(surface, flavour, version, resolved)
-        address = _address(surface, flavour, version, resolved)
-        family = "ipv6" if ":" in address else "ipv4"
-        found.append(
-            ServiceListener(
-                Listener(surface.proto, family, address, port, v6only=False if family == "ipv6" else None),
-                surface.name,
-                pinned=port != 0,
-                pinned_by=by,
-                known_by="declared",
+        for address in _addresses(surface, flavour, version, resolved) or [surface.bind]:
+            family = "ipv6" if ":" in address else "ipv4"
+            found.append(
+                ServiceListener(
+                    Listener(surface.proto, family, address, port, v6only=False if family == "ipv6" else None),
+                    surface.name,
+                    pinned=port != 0,
+                    pinned_by=by,
+                    known_by="declared",
+                )
             )
-        )
     return tuple(dict.fromkeys(found))
 
 
@@ -72,16 +73,19 @@ def _opens(surface: Surface, flavour: Flavour, version: str | None, argv: tuple[
     return opened
 
 
-def _address(surface: Surface, flavour: Flavour, version: str | None, resolved: Resolved) -> str:
+def _addresses(surface: Surface, flavour: Flavour, version: str | None, resolved: Resolved) -> list[str]:
+    """The addresses that the settings give a surface; none if they give none that is one."""
+    found = []
     for setting in flavour.settings_of(version):
-        if setting.kind == "address" and setting.surface == surface.name and setting.name in resolved.raw:
-            value = resolved.raw[setting.name].strip("[]\"'")
+        if setting.kind != "address" or setting.surface != surface.name:
+            continue
+        for given in resolved.every.get(setting.name, ()):
+            value = given.strip("[]\"'")
             if value == "localhost":
-                return "127.0.0.1"
-            if value in ("", "0.0.0.0", "every address") and flavour.name == "go-librespot":  # noqa: S104 - Go binds both families then
-                return "::"
-            try:
-                return str(ip_address(value))
-            except ValueError:
-                continue
-    return surface.bind
+                found.append("127.0.0.1")
+            elif value in ("", "0.0.0.0", "every address") and flavour.name == "go-librespot":  # noqa: S104 - Go binds both families then
+                found.append("::")
+            else:
+                with suppress(ValueError):
+                    found.append(str(ip_address(value)))
+    return found

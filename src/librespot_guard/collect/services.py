@@ -158,7 +158,7 @@ def family(flavour: Flavour, resolved: Resolved) -> bool:
     """Whether it belongs to the family at all: a snapserver only does with a source that is a librespot, or if that can't be told."""
     if flavour.receiver or not flavour.setting("source"):
         return True
-    return resolved.unread or any("librespot" in source for source in resolved.sources)
+    return resolved.unread or any("librespot" in source for source in resolved.every.get("source", ()))
 
 
 def _flavour(candidate: Candidate, info: Info | None, catalog: Catalog) -> Flavour | None:

@@ -7,7 +7,7 @@ files of its unit tell where they came from, and whether they say something else
 import os
 import pwd
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from librespot_guard.catalog import ConfigFile, Flavour, Setting
@@ -42,14 +42,18 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The settings of a service with secrets hidden; `raw` the value that wins of each, not hidden, which must not be kept."""
+    """The settings of a service with secrets hidden; `raw` every value that wins of each, not hidden, which must not be kept."""
 
     settings: tuple[ServiceSetting, ...] = ()
-    raw: Mapping[str, str] = field(default_factory=dict, repr=False)
+    every: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     origins: Mapping[str, str] = field(default_factory=dict)
-    sources: tuple[str, ...] = field(default=(), repr=False)
     gaps: tuple[Gap, ...] = ()
     unread: bool = False
+
+    @property
+    def raw(self) -> Mapping[str, str]:
+        """The value of each setting; of those that may be given several times, the last one."""
+        return {name: values[0] for name, values in self.every.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class _Value:
     value: str
     origin: str
     note: str = ""
+    # of an earlier name, which is ignored where the present one is set
+    yields: bool = False
 
 
 def home_of(uid: int) -> str:
@@ -73,42 +79,41 @@ def resolve(flavour: Flavour, version: str | None, start: Start) -> Resolved:
     files, gaps = _files(flavour, version, start)
     order = flavour.arguments.precedence or _ORDER
     found: list[ServiceSetting] = []
-    raw: dict[str, str] = {}
+    every: dict[str, tuple[str, ...]] = {}
     origins: dict[str, str] = {}
-    sources: list[str] = []
     for name, forms in _forms(flavour, version).items():
         called = {_names(form): form for form in reversed(forms)}
         given = [
             (v, f) for f in reversed(called.values()) for v in _values(f, flavour, start, files) if v.kind in order
         ]
-        given.sort(key=lambda one: order.index(one[0].kind))
-        if name == "source":
-            sources = [v.value for v, _ in given]
-        several = name == "source" or any("several times" in form.effect for form in forms)
+        given.sort(key=lambda one: (one[0].yields, order.index(one[0].kind)))
+        several = any(form.several for form in forms)
         for place, (one, form) in enumerate(given):
             # what has another name is read by other versions, so that both may hold
             first = all(other is not form for _, other in given[:place])
-            wins = first or (several and one.kind == given[0][0].kind)
+            wins = first or (several and one.yields == given[0][0].yields)
             note = " ".join(n for n in (one.note, "" if version else _only(form, forms), _note(form)) if n)
             found.append(ServiceSetting(name, _shown(flavour, form, one.value), one.origin, wins, note))
-            if place == 0:
-                raw[name], origins[name] = one.value, one.origin
+            if wins:
+                every[name] = (*every.get(name, ()), one.value)
+                origins.setdefault(name, one.origin)
         default = forms[0].default
         if not given and default and forms[0].surface:
-            raw[name] = default
+            every[name] = (default,)
             at = f"default of {flavour.title}{f' {version}' if version else ''}"
             if len({form.default for form in forms}) > 1:
                 at += " as the newest version has it: its own is not known"
             origins[name] = at
             found.append(ServiceSetting(name, default, at, wins=True))
-    return Resolved(tuple(found), raw, origins, tuple(sources), tuple(gaps), unread=bool(gaps))
+    return Resolved(tuple(found), every, origins, tuple(gaps), unread=bool(gaps))
 
 
 def _forms(flavour: Flavour, version: str | None) -> dict[str, list[Setting]]:
     """The settings by name. One of a version that is not known has the forms of all versions, the newest first."""
     found: dict[str, list[Setting]] = {}
     for setting in flavour.settings_of(version) if version else flavour.settings:
-        found.setdefault(setting.name, []).append(setting)
+        # of a version that is not known, the earlier name is a form of its own
+        found.setdefault(setting.name, []).append(setting if version else replace(setting, older=""))
     return {name: forms[:1] if version else forms for name, forms in found.items()}
 
 
@@ -147,20 +152,30 @@ def _values(
         yield _from_environment(setting, flavour, start)
     if setting.key:
         for file, entries in files:
-            names = (
-                [setting.key]
+            names: list[tuple[str, ...]] = (
+                [(setting.key, setting.older)]
                 if not file.section
-                else [f"{flavour.name}.{setting.key}", f"{file.section}.{setting.key}"]
+                else [(f"{flavour.name}.{setting.key}",), (f"{file.section}.{setting.key}",)]
             )
-            for name in names:
+            for some in names:
                 # what is there twice: the last one holds
                 yield from (
-                    _Value("file", e.value, f"{file.path}:{e.line}") for e in reversed(entries) if e.key == name
+                    _named(setting, e.key, _Value("file", e.value, f"{file.path}:{e.line}"))
+                    for e in reversed(entries)
+                    if e.key in some
                 )
 
 
+def _named(setting: Setting, name: str, value: _Value) -> _Value:
+    """The value, with what is to say of it if it is given by an earlier name of its setting."""
+    if not setting.older or name != setting.older:
+        return value
+    note = f"an old name, read with a warning: the present one is `{setting.long}`."
+    return replace(value, note=note, yields=setting.older_yields)
+
+
 def _from_argv(setting: Setting, flavour: Flavour, start: Start) -> Iterator[_Value]:
-    names = [n for n in (setting.long, setting.short) if n]
+    names = [n for n in (setting.long, setting.short, setting.older) if n]
     if names and setting.kind == "flag":
         for argument in start.argv[1:]:
             if argument == "--":
@@ -174,7 +189,7 @@ def _from_argv(setting: Setting, flavour: Flavour, start: Start) -> Iterator[_Va
                 yield _Value("argv", "on", f"argv {argument}")
     elif names:
         for option, value in values_of(start.argv, names, flavour.arguments.flags):
-            yield _Value("argv", value, f"argv {option}")
+            yield _named(setting, option.lstrip("-"), _Value("argv", value, f"argv {option}"))
     if setting.key:
         for option, value in values_of(start.argv, ["conf", "c"], flavour.arguments.flags):
             key, equals, text = value.partition("=")

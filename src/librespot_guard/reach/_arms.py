@@ -23,7 +23,7 @@ from librespot_guard.reach.intervals import IntervalSet, Pair
 
 # always there: they need no value for "absent"
 _PRESENT = frozenset(("saddr", "daddr", "nfproto", "l4proto", "version", "tos", "ttl", "iif", "iifname", "iiftype", "iifgroup", "mark",
-                      "protocol", "pkttype", "length", "ct_state"))  # fmt: skip
+                      "protocol", "pkttype", "length", "ct_state", *fields.FRAGMENTED))  # fmt: skip
 # the five states that a packet can be in: invalid, established, related, new, untracked
 _STATES = IntervalSet.of((n, n) for n in (1, 2, 4, 8, 64))
 _KEEPS = frozenset(("iif", "iifname", "iiftype", "iifgroup", "nfproto"))

@@ -39,30 +39,33 @@ class Claims:
         """
         first, end, mask = box
         # what a node has alone is in its `full`, so nothing that is taken higher up comes down
-        full, some = self.full, self.some
+        full, some, named = self.full, self.some, self.named
         left = taken = 0
         nodes = []
         stack = [(1, 0, self.size, mask)]
+        pop, push = stack.pop, stack.append
         while stack:
-            node, low, high, need = stack.pop()
-            if full[node] and (gone := need & full[node]):
-                taken = taken | gone if self.named else 1
-                need ^= gone
-                if not need:
-                    continue
+            node, low, high, need = pop()
+            if there := full[node]:
+                gone = need & there
+                if gone:
+                    taken = taken | gone if named else 1
+                    need ^= gone
+                    if not need:
+                        continue
             if first <= low and high <= end:
-                if self.named:
+                if named:
                     left |= need
                     taken |= need & some[node]
                 else:
                     left = 1
                 nodes.append((node, need))
                 continue
-            middle = (low + high) >> 1
+            middle, node = (low + high) >> 1, node << 1
             if first < middle:
-                stack.append((2 * node, low, middle, need))
+                push((node, low, middle, need))
             if end > middle:
-                stack.append((2 * node + 1, middle, high, need))
+                push((node | 1, middle, high, need))
         return left, taken, nodes
 
     def claim(self, nodes: list[Pair], rule: int) -> None:

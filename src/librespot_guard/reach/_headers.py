@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CUT = (
     "a fragment may be too short for what rules ask of the headers, or looks otherwise than the whole packet: they run before fragments "
-    "are put together, and what they do with the later ones is not followed"
+    "are put together, and what they do with the later ones is not followed; any rule with `ct state` lets the kernel do that first"
 )
 # as long as the shortest headers with all options that a packet can carry
 _LONGEST = 160

@@ -9,6 +9,7 @@ from librespot_guard.firewall.model import (
     Chain,
     Ct,
     CtSet,
+    Expr,
     Masquerade,
     Nat,
     Redirect,
@@ -29,6 +30,7 @@ CONNTRACK_PRIORITY = -200  # NF_IP_PRI_CONNTRACK
 # NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC
 NAT_PRIORITIES = {"prerouting": -100, "output": -100, "input": 100, "postrouting": 100}
 _MOST_ORDERS = 24
+_TABLES = {"ipv4": "ip", "ipv6": "ip6"}
 LATE = "rules for addresses look at a packet that was given a zone, but no connection"
 # the xt extensions of which a rule surely brings defragmentation with it (nf_ct_netns_get, nf_defrag_ipv4_enable in their checkentry)
 _TRACKING = frozenset((
@@ -54,18 +56,32 @@ def reassembles(world: World, family: str) -> bool:
     """
     key = ("reassembles", family)
     if key not in world.shared:
-        name = {"ipv4": "ip", "ipv6": "ip6"}[family]
-        tables = (t for t in world.ruleset.tables if t.family in ("inet", name))
-        world.shared[key] = any(
-            isinstance(e, Connlimit | Ct | CtSet | Redirect | Masquerade)
-            or (isinstance(e, Nat) and e.family in ("inet", name))
-            or (isinstance(e, Xt) and e.name in _TRACKING)
-            for t in tables
-            for c in t.chains
-            for r in c.rules
-            for e in r.exprs
+        kinds, translates = _used(world, family)
+        needed = bool(kinds & {Connlimit, Ct, CtSet, Redirect, Masquerade}) or translates
+        world.shared[key] = needed or (
+            Xt in kinds and any(isinstance(e, Xt) and e.name in _TRACKING for e in _expressions(world, family))
         )
     return bool(world.shared[key])
+
+
+def _expressions(world: World, family: str) -> Iterator[Expr]:
+    """Every expression of the tables of a family."""
+    tables = (t for t in world.ruleset.tables if t.family in ("inet", _TABLES[family]))
+    return one_after_another.from_iterable(r.exprs for t in tables for c in t.chains for r in c.rules)
+
+
+def _used(world: World, family: str) -> tuple[set[type], bool]:
+    """The kinds of expressions in the tables of a family, and whether one of them translates addresses of it."""
+    key = ("used", family)
+    if key not in world.shared:
+        kinds = set(map(type, _expressions(world, family)))
+        families = ("inet", _TABLES[family])
+        translates = Nat in kinds and any(
+            isinstance(e, Nat) and e.family in families for e in _expressions(world, family)
+        )
+        world.shared[key] = (kinds, translates)
+    found: tuple[set[type], bool] = world.shared[key]
+    return found
 
 
 def apart(chain: Chain, family: str, *, whole: bool) -> bool:
@@ -129,17 +145,8 @@ class Hooks:
         return self._tracks
 
     def _tracking(self) -> bool:
-        name = {"ipv4": "ip", "ipv6": "ip6"}[self.family]
-        tables = [t for t in self.world.ruleset.tables if t.family in ("inet", name)]
-        key = ("tracking", self.family)
-        if key not in self.world.shared:
-            rules = [r.exprs for t in tables for c in t.chains for r in c.rules]
-            kinds = set(map(type, one_after_another.from_iterable(rules)))
-            needed = bool(kinds & {Connlimit, Ct, CtSet, Redirect, Masquerade, Xt, Unknown})
-            if not needed and Nat in kinds:
-                needed = any(isinstance(e, Nat) and e.family in ("inet", name) for exprs in rules for e in exprs)
-            self.world.shared[key] = needed
-        return bool(self.world.shared[key])
+        kinds, translates = _used(self.world, self.family)
+        return bool(kinds & {Connlimit, Ct, CtSet, Redirect, Masquerade, Xt, Unknown}) or translates
 
     def unordered(self) -> tuple[str, ...]:
         """Chains at the very priority of connection tracking or NAT: which of the two runs first can't be seen."""

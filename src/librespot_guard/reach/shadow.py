@@ -11,13 +11,17 @@ exist count as packets. So a rule may be dead that is not reported, but none is 
 at for itself: what an earlier base chain of the hook drops is not subtracted.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from librespot_guard.firewall.model import Chain, Table
 from librespot_guard.reach import _limits as limits
 from librespot_guard.reach._arms import Arms, domain, doubtful, readable, reads
 from librespot_guard.reach._claims import Box, Claims
+from librespot_guard.reach._fields import FRAGMENTED
+from librespot_guard.reach._hooks import apart, reassembles
 from librespot_guard.reach._region import Universe
 from librespot_guard.reach._shapes import Code, Shapes
 from librespot_guard.reach._suffix import redundant
@@ -71,11 +75,9 @@ class Finding:
 
 
 @dataclass(slots=True)
-class _State:
-    """What is known of one rule so far, over all places from which its chain is called."""
+class _Details:
+    """What covers one rule, and what is left of it, over all places from which its chain is called."""
 
-    left: bool = False
-    taken: bool = False
     coverers: dict[int, None] = field(default_factory=dict)
     complete: bool = True
     rest: list[Box] | None = field(default_factory=list)
@@ -117,41 +119,43 @@ def scan(world: World, family: str, hook: str, *, details: bool = True) -> list[
     found = {
         (t.family, t.name, c.name): (t, c) for device in devices for t, c in world.base_chains(hook, family, device)
     }
-    return [(t, c, _Scanner(shapes, family, hook, details=details).base(t, c)) for t, c in found.values()]
+    return [(t, c, _Scanner(shapes, world, family, hook, details=details).base(t, c)) for t, c in found.values()]
 
 
 class _Scanner:
-    def __init__(self, shapes: Shapes, family: str, hook: str, *, details: bool) -> None:
-        self.shapes, self.family, self.hook, self.details = shapes, family, hook, details
-        self.rules: list[RuleId] = []
+    def __init__(self, shapes: Shapes, world: World, family: str, hook: str, *, details: bool) -> None:
+        self.shapes, self.world, self.family, self.hook, self.details = shapes, world, family, hook, details
         self.match: dict[int, tuple[tuple[Box, ...], bool, str | None]] = {}
+        self.details_of: dict[int, _Details] = {}
+        # the chains, the number of the first rule of each, and the same by the identity of the chain
+        self._codes: list[Code] = []
+        self._firsts: list[int] = []
         self._numbers: dict[int, int] = {}
         self._calls = 0
 
     def base(self, table: Table, chain: Chain) -> Scan:
         """One base chain with all it leads to."""
-        codes = self._cone(table, chain)
-        for code in codes:
-            self._numbers[id(code)] = len(self.rules)
-            self.rules += [
-                RuleId(table.family, table.name, code.chain.name, i, r.handle) for i, r in enumerate(code.chain.rules)
-            ]
+        self._codes = codes = self._cone(table, chain)
+        *self._firsts, many = accumulate((len(code.shapes) for code in codes), initial=0)
+        self._numbers = {id(code): first for code, first in zip(codes, self._firsts, strict=True)}
         changed = doubtful(shape for code in codes for shape in code.distinct)
-        self.universe = _universe(self.family, codes, changed)
+        whole = not apart(chain, self.family, whole=reassembles(self.world, self.family))
+        self.universe = _universe(self.family, codes, changed, whole=whole)
         self.arms = Arms(self.universe, self.family, changed)
-        self.states = [_State() for _ in self.rules]
+        # by number of a rule: whether some of it was left, and some of it taken, when it was its turn
+        self.left, self.taken = bytearray(many), bytearray(many)
         tree = Claims.empty(len(self.universe.starts), named=self.details)
         everything = (0, len(self.universe.starts), self.arms.every)
         try:
             self._walk(codes[0], _Context((everything,), sure=True, trees=(tree,), depth=0))
         except _TooManyError:
             return Scan((), f"the chains call each other in more than {limits.SCAN_CALLS} ways")
-        findings = list(self._findings(codes))
+        findings = list(self._findings(many))
         if self.details:
             dead = {f.rule.index for f in findings if f.kind == "shadowed" and f.rule.chain == chain.name}
             policy = chain.hook.policy if chain.hook else "accept"
             going = redundant(codes[0], self.arms, self.boxes, policy, dead)
-            findings += [Finding("redundant", self.rules[i], self.hook, self.family) for i in going]
+            findings += [Finding("redundant", self._rule(i), self.hook, self.family) for i in going]
         names = ", ".join(sorted(self.universe.dropped))
         return Scan(tuple(findings), f"too many values are told apart; left out: {names}" if names else "")
 
@@ -197,17 +201,20 @@ class _Scanner:
                 self._arm(code, first + index, arm.verdict, boxes, sure=sure, context=context)
 
     def _arm(self, code: Code, rule: int, verdict: object, boxes: list[Box], *, sure: bool, context: _Context) -> None:
-        state, tree = self.states[rule], context.trees[-1]
+        tree = context.trees[-1]
+        details = self.details_of.setdefault(rule, _Details()) if self.details else None
         asked = []
         for box in boxes:
             left, taken, nodes = tree.ask(box)
-            state.left = state.left or bool(left)
-            state.taken = state.taken or bool(taken)
-            if self.details and taken:
-                self._name(state, tree, box)
-            if self.details and left and state.rest is not None:
+            if left:
+                self.left[rule] = True
+            if taken:
+                self.taken[rule] = True
+            if details and taken:
+                self._name(details, tree, box)
+            if details and left and details.rest is not None:
                 rest = tree.rest(box, limits.NAMED) if taken else [box]
-                state.rest = None if rest is None else state.rest + rest
+                details.rest = None if rest is None else details.rest + rest
             asked.append((box, left, nodes))
         kind = getattr(verdict, "kind", None)
         if self.details and kind in ("accept", "drop", "reject"):
@@ -217,7 +224,8 @@ class _Scanner:
         if kind in ("jump", "goto"):
             self._call(code, rule, verdict, [b for b, left, _ in asked if left], sure=sure, context=context)
         elif sure and kind in ("accept", "drop", "reject", "return"):
-            others = _others(context.trees) if kind != "return" and context.sure and not context.leaks else []
+            apart = len(context.trees) > 1 and kind != "return" and context.sure and not context.leaks
+            others = _others(context.trees) if apart else []
             for box, _, nodes in asked:
                 # what returned from this chain before is not taken from its callers
                 rest = tree.rest(box, limits.PARTS) if others else None
@@ -243,34 +251,34 @@ class _Scanner:
             for box in boxes:
                 context.trees[-1].take(box, rule)
 
-    def _name(self, state: _State, tree: Claims, box: Box) -> None:
-        if len(state.coverers) >= limits.NAMED:
-            state.complete = False
+    def _name(self, details: _Details, tree: Claims, box: Box) -> None:
+        if len(details.coverers) >= limits.NAMED:
+            details.complete = False
             return
         found, complete = tree.owners_of(box, limits.NAMED)
-        state.coverers.update(dict.fromkeys(found))
-        state.complete = state.complete and complete
+        details.coverers.update(dict.fromkeys(found))
+        details.complete = details.complete and complete
 
-    def _findings(self, codes: list[Code]) -> Iterator[Finding]:
-        met = [False] * len(self.rules)
-        for code in codes:
-            for index, shape in enumerate(code.shapes):
-                met[self._numbers[id(code)] + index] = bool(self.arms.of(shape))
-        for number, (rule, state) in enumerate(zip(self.rules, self.states, strict=True)):
-            covered = tuple(self.rules[c] for c in state.coverers)
-            if not met[number]:
-                continue  # it is about other packets than those of this family
-            if not state.left:
-                if state.taken:
-                    yield Finding("shadowed", rule, self.hook, self.family, covered, state.complete)
+    def _rule(self, number: int) -> RuleId:
+        place = bisect_right(self._firsts, number) - 1
+        code, index = self._codes[place], number - self._firsts[place]
+        return RuleId(code.table.family, code.table.name, code.chain.name, index, code.chain.rules[index].handle)
+
+    def _findings(self, many: int) -> Iterator[Finding]:
+        for number in range(many):
+            # of a rule that is about other packets than those of this family, nothing is left nor taken
+            if not self.taken[number] or (self.left[number] and not self.details):
                 continue
-            if not state.taken or not self.details:
+            rule, known = self._rule(number), self.details_of.get(number) or _Details()
+            covered = tuple(map(self._rule, known.coverers))
+            if not self.left[number]:
+                yield Finding("shadowed", rule, self.hook, self.family, covered, known.complete)
                 continue
-            left = None if state.rest is None or len(state.rest) > limits.NAMED else tuple(map(self._left, state.rest))
-            yield Finding("partly", rule, self.hook, self.family, covered, state.complete, left)
-            for other in state.coverers:
+            left = None if known.rest is None or len(known.rest) > limits.NAMED else tuple(map(self._left, known.rest))
+            yield Finding("partly", rule, self.hook, self.family, covered, known.complete, left)
+            for other in known.coverers:
                 if self._contradict(number, other):
-                    yield Finding("contradiction", rule, self.hook, self.family, (self.rules[other],))
+                    yield Finding("contradiction", rule, self.hook, self.family, (self._rule(other),))
 
     def _left(self, box: Box) -> Left:
         first, end, classes = box
@@ -314,7 +322,8 @@ def _inside(first: tuple[Box, ...], second: tuple[Box, ...]) -> bool:
     return all(any(c <= a and b <= d and not m & ~n for c, d, n in second) for a, b, m in first)
 
 
-def _universe(family: str, codes: list[Code], changed: frozenset[str]) -> Universe:
+def _universe(family: str, codes: list[Code], changed: frozenset[str], *, whole: bool) -> Universe:
+    """The universe of these rules; `whole`: they see no fragments."""
     found: dict[str, list[IntervalSet]] = {}
     seen: set[tuple[str, IntervalSet]] = set()
     shapes = dict.fromkeys(shape for code in codes for shape in code.distinct)
@@ -327,5 +336,7 @@ def _universe(family: str, codes: list[Code], changed: frozenset[str]) -> Univer
     for code in codes:
         edges.update(code.edges())
     domains = {name: domain(name, family) for name in found if readable(name, changed)}
+    if whole:
+        domains |= {name: IntervalSet.single(0) for name in FRAGMENTED if name in domains}
     most = max(64, min(limits.SCAN_CLASSES, limits.SCAN_CELLS // (len(edges) + 1)))
     return Universe.over(family, edges, found, domains, most=most)

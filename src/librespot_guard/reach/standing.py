@@ -2,17 +2,19 @@
 
 An answer of `reach` is about new flows. Beside it stand the rules that accept what conntrack calls established, related or
 untracked, rules that take packets out of tracking, and the stateless imitation of "established": accepting whatever comes from
-port 53 or 443, which any sender can choose (`nmap --source-port`).
+port 53 or 443, which any sender can choose (`nmap --source-port`). An answer is about this moment, too: rules that look into a set
+with elements that expire will say something else by and by.
 """
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from librespot_guard.firewall import rule_text
-from librespot_guard.firewall.model import Rule, Table
+from librespot_guard.firewall.model import Lookup, Rule, Table
 from librespot_guard.reach._environment import Environment, Reader
 from librespot_guard.reach._hooks import cone
 from librespot_guard.reach._lower import Branch, Decide, Need, Test, Translate, Untrack
-from librespot_guard.reach._shapes import Shape, read_by
+from librespot_guard.reach._shapes import Code, Shape, read_by
 from librespot_guard.reach.engine import Engine
 
 _STATES = ("established", "related", "untracked")
@@ -29,7 +31,10 @@ _CHOSEN = {"sport", "tcp_flags"}
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One exception: its `kind` (a key of the words above), the rule by its identity and text, and what it lets in."""
+    """One exception: its `kind` (a key of the words above, or "expires"), the rule by its identity and text, and what it lets in.
+
+    Of a rule whose set has elements that expire, `lets_in` says how many and when.
+    """
 
     kind: str
     table: str
@@ -61,12 +66,33 @@ def standing(engine: Engine, dst: int, dport: int) -> tuple[Standing, ...]:
             if shape not in kinds:
                 kinds[shape] = _kinds(engine, shape, dst, dport)
             if kinds[shape] and low < end:
-                out |= {_named(kind, code.table, code.chain.name, rule): None for kind in kinds[shape]}
+                out |= {_named(kind, _WORDS[kind], code, rule): None for kind in kinds[shape]}
+            for name in dict.fromkeys(e.set_name for e in rule.exprs if isinstance(e, Lookup)):
+                if (ends := _ends(engine, code.table, name)) and _applies(
+                    engine, shape, Environment(dst, dport, ct="new")
+                ):
+                    out[_named("expires", ends, code, rule)] = None
     return tuple(out)
 
 
-def _named(kind: str, table: Table, chain: str, rule: Rule) -> Standing:
-    return Standing(kind, f"{table.family} {table.name}", chain, rule.handle, rule_text(rule), _WORDS[kind])
+def _named(kind: str, words: str, code: Code, rule: Rule) -> Standing:
+    table = f"{code.table.family} {code.table.name}"
+    return Standing(kind, table, code.chain.name, rule.handle, rule_text(rule), words)
+
+
+def _ends(engine: Engine, table: Table, name: str) -> str:
+    """Which elements of a set expire, in words; "" if none does."""
+    shared, key = engine.world.shared, ("expires", table.family, table.name, name)
+    if key not in shared:
+        found = next((s for s in table.sets if s.name == name), None)
+        left = [e.expires for e in found.elements if e.expires is not None] if found else []
+        shared[key] = (
+            f"what the answer says holds for now: {len(left)} element{'s' * (len(left) > 1)} of `{name}` will expire, the first "
+            f"in {timedelta(seconds=min(left) // 1000)}, the last in {timedelta(seconds=max(left) // 1000)}"
+            if left
+            else ""
+        )
+    return str(shared[key])
 
 
 def _kinds(engine: Engine, shape: Shape, dst: int, dport: int) -> list[str]:

@@ -163,12 +163,24 @@ def _set_by(setting: Setting) -> str:
 
 
 def _effect(setting: Setting) -> str:
-    parts = [setting.effect, f"default: {setting.default}" if setting.default else ""]
+    parts = [
+        setting.effect,
+        f"default: {setting.default}" if setting.default else "",
+        "may be given several times" if setting.several else "",
+        _earlier(setting),
+    ]
     parts += [
         f"**but** {setting.trap}" if setting.trap else "",
         f"**its documentation is wrong:** {setting.wrong_docs}" if setting.wrong_docs else "",
     ]
     return "; ".join(filter(None, parts))
+
+
+def _earlier(setting: Setting) -> str:
+    if not setting.older:
+        return ""
+    wins = "but not where this one is set" if setting.older_yields else "and what is read last wins"
+    return f"`{setting.older}`, its earlier name, is read too, {wins}"
 
 
 def _how(removal: Removal) -> str:

@@ -41,6 +41,7 @@ from librespot_guard.targets.syntax import (
     GuardSet,
     GuardTable,
     Iface,
+    Known,
     Match,
     NfProto,
     Port,
@@ -53,6 +54,7 @@ L4PROTO = {"tcp": b"\x06", "udp": b"\x11"}
 # offset of the source and of the destination address in the network header, and the length of an address
 SOURCE = {"ipv4": (12, 4), "ipv6": (8, 16)}
 DESTINATION = {"ipv4": (16, 4), "ipv6": (24, 16)}
+NO_PROTO = b"\xff"
 DPORT = 2
 IFNAMSIZ = 16
 # numbers that nft gives to its data types (its src/datatype.c); the kernel only keeps them
@@ -91,6 +93,8 @@ def _match(value: Match) -> tuple[Expr, ...]:
         case To(address):
             family = _FAMILY[address.version]
             return (*_guard(family), Payload("network", *DESTINATION[family], REG), Cmp("eq", REG, address.packed))
+        case Known():
+            return (Meta("l4proto", REG), Cmp("neq", REG, NO_PROTO))
         case Port(proto, port):
             load = (Meta("l4proto", REG), Cmp("eq", REG, L4PROTO[proto]), Payload("transport", DPORT, 2, REG))
             return (*load, Cmp("eq", REG, port.to_bytes(2, "big")))

@@ -37,6 +37,7 @@ from librespot_guard.targets.syntax import (
     GuardSet,
     GuardTable,
     Iface,
+    Known,
     Match,
     NfProto,
     Part,
@@ -152,6 +153,8 @@ def _match(rest: list[Expr]) -> tuple[Match, int]:
     match rest:
         case [Meta("iifname"), Cmp("eq", _, name), *_]:
             return Iface(name.rstrip(b"\0").decode("ascii")), 2
+        case [Meta("l4proto"), Cmp("neq", _, nft_model.NO_PROTO), *_]:
+            return Known(), 2
         case [Meta("l4proto"), Cmp("eq", _, proto), Payload("transport", nft_model.DPORT, 2), Cmp("eq", _, port), *_]:
             return Port(_PROTO_OF[proto], int.from_bytes(port, "big")), 4
         case [Meta("nfproto"), Cmp("eq", _, raw), Payload("network", offset, _), Lookup(name), *_]:

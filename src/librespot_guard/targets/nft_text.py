@@ -18,6 +18,7 @@ from librespot_guard.targets.syntax import (
     GuardSet,
     GuardTable,
     Iface,
+    Known,
     Match,
     NfProto,
     Part,
@@ -44,6 +45,9 @@ def condition(value: Match) -> str:
             return f"{_KEYWORD[family]} saddr @{name}"
         case To(address):
             return f"{'ip' if address.version == 4 else 'ip6'} daddr {address}"
+        case Known():
+            # there is no word for "known"; 255 is the number that is nobody's (IANA, protocol numbers)
+            return "meta l4proto != 255"
         case _:
             return f"{value.proto} dport {value.port}"
 

@@ -3,7 +3,7 @@
 Layout (one `inet` table of our own, so that no other program's rules are touched)::
 
     input            base chain, before `filter`, policy accept: the gate, then the policy in force
-    policy_<id>      lets loopback go, sends each guarded port to the chain of its surface
+    policy_<id>      lets loopback go, sends each guarded port to the chain of its surface, drops packets that hide their port
     <surface>_…_<id> accepts each allowed source, counts and drops everybody else
 
 Names end in the id of the policy, so that an old and a new policy can be in the table at once.
@@ -31,6 +31,7 @@ from librespot_guard.targets.syntax import (
     GuardSet,
     GuardTable,
     Iface,
+    Known,
     Match,
     NfProto,
     Part,
@@ -130,6 +131,10 @@ class _Builder:
             target = Verdict("goto", self.chains[group.surfaces].name)
             who = ", ".join(dict.fromkeys(m.service for m in group.members))
             rules.append(GuardRule(_selected(group.selector), target, comment=comment(who)))
+        rules += [
+            GuardRule((Known(),), _ACCEPT, comment="not for a guarded port"),
+            GuardRule((), _DROP, counter=True, comment="a fragment that hides its port (RFC 8200, 4.5)"),
+        ]
         entry = GuardChain(f"policy_{self.id}", tuple(rules))
         return Part(self.id, (entry, *self.chains.values()), tuple(self.sets.values()))
 

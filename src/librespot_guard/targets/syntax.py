@@ -89,7 +89,16 @@ class Port:
             raise ValueError(f"not a port: {self.proto} {self.port}")
 
 
-Match = Iface | NfProto | FromNetwork | FromSet | To | Port
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Packets of which the kernel finds the transport header.
+
+    It does not in an IPv6 fragment that ends before it. Such a first fragment must not be sent (RFC 8200, section 4.5), but where
+    connections are not tracked, Linux puts it together with its rest behind the input hook.
+    """
+
+
+Match = Iface | NfProto | FromNetwork | FromSet | To | Port | Known
 
 
 @dataclass(frozen=True, slots=True)
