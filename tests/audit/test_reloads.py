@@ -9,6 +9,8 @@ from audit.booting import SYSTEM, enable, root, unit
 from audit.hosts import filters, home_only, host, librespot
 from librespot_guard import audit
 from librespot_guard.collect.boot import read_boot
+from librespot_guard.plan.change import DROP_IN, DROP_IN_TEXT
+from librespot_guard.plan.change import RULES as OURS
 from librespot_guard.snapshot import dumps, loads
 
 RULES = "table inet filter {\n chain input {\n  type filter hook input priority 0; policy accept;\n  tcp dport 3678 drop\n }\n}\n"
@@ -124,3 +126,27 @@ def test_the_unit_that_debian_ships() -> None:
     assert "`systemctl reload nftables.service`, which leaves no such moment" in shipped["LG307"].fix[0]
     assert "ExecStop=" in shipped["LG307"].fix[-1]
     assert "LG307" not in mended
+
+
+def test_our_own_rules_beside_a_file_that_flushes() -> None:
+    """A reload of nftables.service takes the table of librespot-guard too, until our drop-in loads it: that is said, and not where the file spares others."""
+    if not (SYSTEM / "nftables.service").exists():
+        pytest.skip("nftables.service is missing (Debian package nftables)")
+    evidence = []
+    for text in (WHOLE, f"table inet filter\ndelete table inet filter\n{RULES}"):
+        with root("nftables.service") as folder:
+            enable(folder, "nftables.service", "sysinit.target")
+            unit(folder, DROP_IN.rpartition("/system/")[2], DROP_IN_TEXT)
+            own = folder / OURS.lstrip("/")
+            own.parent.mkdir(parents=True)
+            own.write_text(RULES.replace("filter", "librespot_guard", 1), encoding="utf-8")
+            (folder / "etc/nftables.conf").write_text(text, encoding="utf-8")
+            found = {f.id: f for f in reported(folder).findings}
+        evidence.append("\n".join(found["LG307"].evidence))
+
+    reload = "`systemctl reload nftables.service`: rules are missing from "
+    assert (
+        f"nftables.service:16: `/usr/sbin/nft -f /etc/nftables.conf` until {DROP_IN}:4: `-nft -f {OURS}`" in evidence[0]
+    )
+    assert reload in evidence[0]
+    assert reload not in evidence[1]
