@@ -109,8 +109,9 @@ def test_a_reload_in_two_steps_lets_the_denied_in(speaker: Speaker, at_once: boo
     assert heard is not at_once
     assert ("LG307" in before.findings) is not at_once
     if not at_once:
-        assert f"{FOLDER}/firewall.service:8: `nft flush ruleset` until {FOLDER}/firewall.service:9" in before.evidence(
-            "LG307"
+        assert (
+            f"{FOLDER}/firewall.service:9: `nft flush ruleset` until {FOLDER}/firewall.service:10"
+            in before.evidence("LG307")
         )
 
 
