@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from audit.hosts import filters, home_only, host, librespot
+from audit.hosts import filters, home_only, host, librespot, tcp
 from librespot_guard.firewall.model import Ruleset
-from librespot_guard.snapshot import Snapshot
+from librespot_guard.snapshot import ServiceListener, Snapshot
 
 SAFE = filters(home_only())
 OPEN: dict[str, Ruleset] = {}
@@ -44,3 +44,9 @@ def clean(check: str, name: str, *, of: Snapshot | None = None, rules: Mapping[s
 def speaker(**changes: Any) -> Snapshot:
     """A host with one changed librespot."""
     return host(librespot(**changes))
+
+
+def api(address: str, flavour: str = "go-librespot", *, any_host: bool | None = None) -> Snapshot:
+    """A service with a control API."""
+    listener = ServiceListener(tcp(3678, address), "api", pinned=True, any_host=any_host)
+    return speaker(flavour=flavour, version="0.9.0", info=None, listeners=(listener,))

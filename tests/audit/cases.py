@@ -2,14 +2,17 @@
 
 from dataclasses import replace
 
-from audit.case import OPEN, SAFE, clean, has, speaker
+from audit.case import OPEN, SAFE, api, clean, has, speaker
 from audit.cases_boot import CASES as BOOT
 from audit.cases_cgroups import CASES as CGROUPS
+from audit.cases_created import CASES as CREATED
 from audit.cases_family import FAMILY
+from audit.cases_forwards import CASES as FORWARDS
 from audit.cases_helpers import CASES as HELPERS
 from audit.cases_listing import CASES as LISTING
 from audit.cases_paths import PATHS
 from audit.cases_quality import CASES as QUALITY
+from audit.cases_rebinding import CASES as REBINDING
 from audit.cases_structure import CASES as STRUCTURE
 from audit.hosts import (
     ACCEPT,
@@ -31,16 +34,10 @@ from audit.hosts import (
     v4,
 )
 from librespot_guard.firewall.model import Chain, Hook, Table
-from librespot_guard.snapshot import Info, Listener, OtherFilter, Secret, ServiceListener, Snapshot
+from librespot_guard.snapshot import Info, Listener, OtherFilter, Secret, ServiceListener
 
 DOCKER = {**LAN, "docker0": ("172.17.0.1/16",)}
 PUBLIC = {"eth0": ("100.128.0.2/24",)}
-
-
-def api(address: str, flavour: str = "go-librespot", *, any_host: bool | None = None) -> Snapshot:
-    """A service with a control API."""
-    listener = ServiceListener(tcp(3678, address), "api", pinned=True, any_host=any_host)
-    return speaker(flavour=flavour, version="0.9.0", info=None, listeners=(listener,))
 
 
 def guard_table(port: int) -> Table:
@@ -133,9 +130,6 @@ CASES = (
     ),
     clean("LG104", "localhost", of=api("127.0.0.1"), rules=OPEN),
     clean("LG104", "closed", of=api("::"), rules=filters(table())),
-    has("LG106", "any name", "medium", "tcp 127.0.0.1:3678", "rebinding.invalid", of=api("127.0.0.1", any_host=True)),
-    clean("LG106", "its own name only", of=api("127.0.0.1", any_host=False)),
-    clean("LG106", "no control interface"),
     has("LG105", "no filter", "low", "udp [::]:5353 over eth0, IPv4 to 192.168.10.2: any IPv4 address"),
     clean("LG105", "home only"),
     clean("LG105", "avahi answers", of=speaker(listeners=(connect(),)), rules=OPEN),
@@ -378,6 +372,9 @@ CASES = (
     *PATHS,
     *BOOT,
     *CGROUPS,
+    *CREATED,
+    *FORWARDS,
+    *REBINDING,
     *HELPERS,
     *LISTING,
 )

@@ -32,6 +32,7 @@ from librespot_guard.snapshot import (
     NftDump,
     OtherFilter,
     Route,
+    Router,
     Service,
     ServiceListener,
     Snapshot,
@@ -57,10 +58,17 @@ def udp(port: int = 5353, *, pid: int = PID) -> Listener:
     return Listener("udp", "ipv6", "::", port, v6only=False, uid=998, pids=(pid,))
 
 
-def connect(port: int = PORT, *, pinned: bool = True, address: str = "::") -> ServiceListener:
-    """A Spotify Connect listener."""
+def connect(
+    port: int = PORT, *, pinned: bool = True, address: str = "::", any_host: bool | None = False
+) -> ServiceListener:
+    """A Spotify Connect listener; it was asked, and looks at the name."""
     return ServiceListener(
-        tcp(port, address), "connect", pinned, "`--zeroconf-port`" if pinned else "random port", "asked"
+        tcp(port, address),
+        "connect",
+        pinned,
+        "`--zeroconf-port`" if pinned else "random port",
+        "asked",
+        any_host=any_host,
     )
 
 
@@ -98,6 +106,7 @@ def host(
     other_filters: tuple[OtherFilter, ...] = (),
     incomplete: tuple[Gap, ...] = (),
     sysctls: dict[str, str] | None = None,
+    routers: tuple[Router, ...] | None = (),
 ) -> Snapshot:
     """A host with these services, interfaces (name -> addresses) and kinds of interfaces; its default route leads over eth0."""
     links = [Link(1, "lo", up=True, arp_type=772)]
@@ -126,6 +135,7 @@ def host(
         listeners=tuple(x.listener for s in services for x in s.listeners) if listeners is None else listeners,
         nft=nft,
         other_filters=other_filters,
+        routers=routers,
     )
     return Snapshot(
         taken="2026-11-24T12:00:00Z",

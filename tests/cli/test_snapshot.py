@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from librespot_guard.snapshot import boot_facts, facts, filter_facts, loads
+from librespot_guard.snapshot import boot_facts, facts, filter_facts, loads, router_facts
 from support import SOURCE, Guard, Schema
 
 
@@ -64,7 +64,12 @@ def test_the_schema_has_every_fact() -> None:
     document: dict[str, Any] = json.loads((SOURCE / "schemas" / "snapshot.json").read_text(encoding="utf-8"))
     kinds = {
         k.__name__: k
-        for k in (*vars(facts).values(), *vars(filter_facts).values(), *vars(boot_facts).values())
+        for k in (
+            *vars(facts).values(),
+            *vars(filter_facts).values(),
+            *vars(boot_facts).values(),
+            *vars(router_facts).values(),
+        )
         if isinstance(k, type) and is_dataclass(k)
     }
     described = {"Snapshot": document, **document["$defs"]}

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from librespot_guard.collect import getinfo
+from librespot_guard.collect.http import SECONDS, Received
 from librespot_guard.snapshot import Info
 
 ANSWER = {
@@ -33,9 +34,9 @@ values = st.recursive(
 )
 
 
-def received(data: bytes, ended: str = "closed") -> getinfo.Received:
+def received(data: bytes, ended: str = "closed") -> Received:
     """What came back, when the other side ended it so."""
-    return getinfo.Received(data, ended)
+    return Received(data, ended)
 
 
 def http(body: bytes, *headers: str, status: str = "200 OK") -> bytes:
@@ -96,7 +97,7 @@ def test_an_answer_with_a_length_is_not_waited_for() -> None:
     started = time.monotonic()
     with server(behave) as port:
         assert isinstance(getinfo.ask("127.0.0.1", port), Info)
-    assert time.monotonic() - started < getinfo.SECONDS
+    assert time.monotonic() - started < SECONDS
 
 
 def silent(connection: socket.socket) -> None:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from librespot_guard import collect
 from librespot_guard.lab._nfnetlink import forget_connections
@@ -35,6 +35,8 @@ class Place:
     lan: Host
     guest: Host
     sent: int = 0
+    # who stands at the other end of an interface that a test made
+    later: dict[str, Host] = field(default_factory=dict)
 
     def load(self, rules: str, where: str = "host", options: tuple[str, ...] = ()) -> None:
         """Replace the rules of one namespace. Raises AssertionError with what nft said."""
@@ -62,7 +64,7 @@ class Place:
         return bool(self.sandbox.call(lambda: self._arrives(packet, where, pieces)))
 
     def _arrives(self, packet: Packet, where: str, pieces: int) -> bool:
-        far = self.lan if packet.iface == "eth0" else self.guest
+        far = self.later.get(packet.iface) or (self.lan if packet.iface == "eth0" else self.guest)
         for host in (self.host, self.box):
             with host.inside():
                 forget_connections()

@@ -12,7 +12,7 @@ Examples:
   librespot-guard audit --fail-on high                for a script: exit status 1 if there is one
   librespot-guard audit --snapshot host.json          another machine's facts
   librespot-guard audit --ignore LG204 --format json
-  librespot-guard audit --probe                       also ask whether DNS rebinding would get through
+  librespot-guard audit --probe                       also ask for DNS rebinding and for port forwards of routers
 
 \b
 `librespot-guard explain LG101` shows what a check looks at, `librespot-guard explain grade` how the letter comes about.
@@ -32,7 +32,8 @@ Examples:
 @click.option(
     "--probe",
     is_flag=True,
-    help="Also call each control interface here by a name that is not its own (two `GET /` each), as DNS rebinding does.",
+    help="Also ask what no packet filter shows: each HTTP interface of the services here under a name that is not its own (two requests, as DNS "
+    "rebinding does), and the routers on its networks for the ports that they forward (UPnP, only reads).",
 )
 @format_option()
 def audit(snapshot_file: Path | None, fail_on: str | None, ignore: tuple[str, ...], probe: bool, output: str) -> int:

@@ -47,7 +47,7 @@ snapshot_option = click.option(
 def load_snapshot(snapshot_file: Path | None, *, ask: bool = True, probe: bool = False) -> "Snapshot":
     """The facts: from a file if one is given, else of this host (`ask`: also ask the services themselves by getInfo).
 
-    With `probe` their control interfaces are called by a stranger's name; UsageError with a file, which can't be asked.
+    With `probe` also what only an explicit wish may ask (see `collect.snapshot`); UsageError with a file, which can't be asked.
     """
     if snapshot_file is not None and probe:
         raise click.UsageError("--probe asks this host now; it can't be used with --snapshot")

@@ -36,6 +36,11 @@ _INDENT = "    "
     help="Find the speakers of the networks instead: who answers multicast DNS here, and one getInfo to each (unless --no-ask).",
 )
 @click.option(
+    "--probe",
+    is_flag=True,
+    help="With --network: one more getInfo to each under a name that is not its own, as DNS rebinding does (this host: `audit --probe`).",
+)
+@click.option(
     "--watch",
     is_flag=True,
     help="Look again and again: ports across restarts, who comes, where it connects to; a profile at the end.",
@@ -50,6 +55,7 @@ def scan(
     *,
     no_ask: bool,
     network: bool,
+    probe: bool,
     watch: bool,
 ) -> None:
     """Find every service of the librespot family: what it opens, and what a stranger can do there.
@@ -57,6 +63,10 @@ def scan(
     Looks at this host and at every other network namespace on it. As root it sees all; as an ordinary user it says what
     it could not see. Nothing is changed.
     """
+    if probe and (no_ask or not network):
+        raise click.UsageError(
+            "--probe asks what --network finds; for the services of this host there is `audit --probe`"
+        )
     if watch or how_long:
         if snapshot_file is not None or network:
             raise click.UsageError("--watch looks at this host now; it can't be used with --snapshot or --network")
@@ -66,7 +76,7 @@ def scan(
         _watch.run(output, seconds=seconds, interval=_watch.duration(interval))
         return
     if network:
-        _scan_network(output, snapshot_file, ask=not no_ask)
+        _scan_network(output, snapshot_file, ask=not no_ask, probe=probe)
         return
     facts = common.load_snapshot(snapshot_file, ask=not no_ask)
     if output == "json":
@@ -76,14 +86,14 @@ def scan(
     common.note_gaps(facts.incomplete)
 
 
-def _scan_network(output: str, snapshot_file: Path | None, *, ask: bool) -> None:
+def _scan_network(output: str, snapshot_file: Path | None, *, ask: bool, probe: bool) -> None:
     """The speakers of the networks, asked now."""
     from librespot_guard.collect.speakers import find_speakers  # noqa: PLC0415 - only this needs it
     from librespot_guard.report import speakers as report  # noqa: PLC0415
 
     if snapshot_file is not None:
         raise click.UsageError("--network asks the network now; it can't be used with --snapshot")
-    found, gaps = find_speakers(ask=ask, progress=common.note)
+    found, gaps = find_speakers(ask=ask, probe=probe, progress=common.note)
     if output == "json":
         common.print_json(report.to_json(found, gaps))
         return

@@ -53,9 +53,7 @@ def _listing(name: str, of: str) -> Callable[[common.F], common.F]:
 @click.group(epilog=EPILOG, invoke_without_command=True, subcommand_metavar="[import …]")
 @_output
 @click.option("--no-ask", is_flag=True, help="Do not ask the services who they are (one getInfo each, over loopback).")
-@click.option(
-    "--probe", is_flag=True, help="Call control interfaces by a name that is not theirs (see `audit --probe`)."
-)
+@click.option("--probe", is_flag=True, help="Call HTTP interfaces by a name that is not theirs (see `audit --probe`).")
 @click.pass_context
 def snapshot(context: click.Context, file: Path | None, *, no_ask: bool, probe: bool) -> None:
     """Write all facts about this host as one JSON document.

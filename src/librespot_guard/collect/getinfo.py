@@ -6,16 +6,12 @@ send, because librespot-python reads only once (facts: librespot/zeroconf.py:280
 
 import json
 import re
-import socket
-import struct
-import time
 import unicodedata
 from dataclasses import dataclass
 
+from librespot_guard.collect.http import MAX_BYTES, SECONDS, Received, exchange, whole_body
 from librespot_guard.snapshot import Info
 
-SECONDS = 2.0
-MAX_BYTES = 64 * 1024
 MAX_TEXT = 200
 
 _KEYS = {
@@ -49,75 +45,22 @@ class NoInfo:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """What came back, and how it `ended`: "whole" (by its length), "closed", "reset", "late" (the time was up) or "large" (too much came)."""
-
-    data: bytes
-    ended: str
-
-
-def ask(address: str, port: int, *, seconds: float = SECONDS) -> Info | NoInfo:
+def ask(address: str, port: int, *, host: str | None = None, seconds: float = SECONDS) -> Info | NoInfo:
     """What the listener at an address answers, or why that is no answer of a Spotify Connect listener.
 
-    Raises OSError when nothing accepts a connection there.
+    `host` is the name it is called by (RFC 9110 7.2), its address if None. Raises OSError when nothing accepts a connection there.
     """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    # RFC 9110 7.2: a zone is of this host only and no part of the name
-    host = f"[{address.partition('%')[0]}]" if family == socket.AF_INET6 else address
+    if host is None:  # a zone is of this host only and no part of the name
+        host = f"[{address.partition('%')[0]}]" if ":" in address else address
     request = (
         f"GET /?action=getInfo HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
     )
     return parse_answer(exchange(address, port, request, seconds=seconds))
 
 
-def exchange(address: str, port: int, request: str, *, seconds: float = SECONDS) -> Received:
-    """Send a request and give what comes back, at most `MAX_BYTES` within the time. Raises OSError when nothing accepts a connection there."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    deadline = time.monotonic() + seconds
-    received = bytearray()
-    with socket.socket(family, socket.SOCK_STREAM) as connection:
-        connection.settimeout(seconds)
-        try:
-            connection.connect((address, port))
-        except ConnectionResetError:
-            # it was accepted, and reset before this side looked
-            return Received(b"", "reset")
-        # end by a reset: a daemon whose answer ends with the connection would keep TIME-WAIT on its port, and one that
-        # binds without SO_REUSEADDR (librespot-python) could not start again after a mere look at it
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("=ii", 1, 0))
-        try:
-            connection.sendall(request.encode("ascii"))
-            while not _complete(received):
-                if len(received) == MAX_BYTES:
-                    return Received(bytes(received), "large")
-                connection.settimeout(max(0.001, deadline - time.monotonic()))
-                data = connection.recv(min(8192, MAX_BYTES - len(received)))
-                if not data:
-                    return Received(bytes(received), "closed")
-                received += data
-        except TimeoutError:  # what came before that may still be whole
-            return Received(bytes(received), "late")
-        except OSError:
-            return Received(bytes(received), "reset")
-    return Received(bytes(received), "whole")
-
-
-def _complete(received: bytes | bytearray) -> bool:
-    """Whether an answer that says how long it is has come whole."""
-    head, separator, body = bytes(received).partition(b"\r\n\r\n")
-    length = _headers(head).get("content-length", "") if separator else ""
-    return length.isascii() and length.isdigit() and len(length) < 9 and len(body) >= int(length)
-
-
-def _headers(head: bytes) -> dict[str, str]:
-    pairs = (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:])
-    return {name.strip().lower(): value.strip() for name, _, value in pairs}
-
-
 def parse_answer(answer: Received) -> Info | NoInfo:
     """What an HTTP answer to getInfo says, or why it is none; never raises."""
-    head, separator, body = answer.data.partition(b"\r\n\r\n")
+    head, separator, _ = answer.data.partition(b"\r\n\r\n")
     if not answer.data:
         return NoInfo(_UNANSWERED.get(answer.ended, _UNANSWERED["closed"]))
     if not (answer.data.startswith(b"HTTP/1.") or b"HTTP/1.".startswith(answer.data)):
@@ -127,10 +70,8 @@ def parse_answer(answer: Received) -> Info | NoInfo:
     status = head.split(b"\r\n", 1)[0].split()[1:2]
     if status != [b"200"]:
         return NoInfo(f"it answers with HTTP {_status(status)} instead of 200")
-    if "chunked" in _headers(head).get("transfer-encoding", "").lower():
-        body = _unchunk(body)
     try:
-        document = json.loads(body.decode("utf-8", "replace"))
+        document = json.loads(whole_body(answer.data).decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return NoInfo(_ENDS.get(answer.ended, "what it answers by HTTP is no JSON"))
     if not isinstance(document, dict):
@@ -144,25 +85,6 @@ def parse_answer(answer: Received) -> Info | NoInfo:
 def _status(words: list[bytes]) -> str:
     """A status code if it is one (RFC 9110 15): three digits."""
     return f"status {words[0].decode()}" if words and re.fullmatch(rb"[1-5][0-9]{2}", words[0]) else "without a status"
-
-
-def _unchunk(body: bytes) -> bytes:
-    """The chunks of a body put together (RFC 9112 7.1); what is broken ends it."""
-    whole = b""
-    while True:
-        line, separator, rest = body.partition(b"\r\n")
-        size = line.split(b";")[0].strip()
-        if (
-            not separator
-            or not size
-            or len(size) > 8
-            or not all(c in b"0123456789abcdefABCDEF" for c in size)
-            or int(size, 16) == 0
-        ):
-            return whole
-        length = int(size, 16)
-        whole += rest[:length]
-        body = rest[length + 2 :]
 
 
 def clean(value: object) -> str:

@@ -14,7 +14,17 @@ from functools import partial
 from pathlib import Path
 
 from librespot_guard import __version__, catalog
-from librespot_guard.collect import boot, candidates, contained, engines, hostnames, installed, namespaces, services
+from librespot_guard.collect import (
+    boot,
+    candidates,
+    contained,
+    engines,
+    hostnames,
+    installed,
+    namespaces,
+    routers,
+    services,
+)
 from librespot_guard.collect.admin import read_admin
 from librespot_guard.collect.candidates import Candidate
 from librespot_guard.collect.links import read_links
@@ -36,7 +46,8 @@ def snapshot(*, ask: bool = True, probe: bool = False, progress: Callable[[str],
 
     Args:
         ask: ask the services that were found who they are, by one `getInfo` each over loopback.
-        probe: send each control interface of theirs two `GET /`, one of them under a name that is not its own.
+        probe: send each HTTP interface of theirs (control, Spotify Connect) two requests, one of them under a name that is not its own, and ask
+            the routers on the links for the ports that they forward (UPnP, only reads).
         progress: told, in a few words, what is being read.
 
     Raises:
@@ -87,8 +98,11 @@ class _Reader:
         running = tuple(replace(s, manager=_manager(s)) for s in running)
         self.gaps += [gap for _, gaps in filter(None, built) for gap in gaps]
         if probe:
-            self.progress("asking control interfaces under a name that is not theirs")
+            self.progress("asking HTTP interfaces under a name that is not theirs")
             running, gaps = hostnames.ask_all(running, spaces)
+            self.gaps += gaps
+            self.progress("asking the routers of these networks for port forwards")
+            spaces, gaps = routers.ask_all(spaces, running)
             self.gaps += gaps
         self.progress("what is installed and does not run")
         stopped, gaps = installed.find(known, {(s.unit, s.manager) for s in running if s.unit}, self.home)

@@ -1,6 +1,7 @@
 """Whether an HTTP interface answers whoever calls it by a name that is not its own, as a page that rebinds its DNS name does.
 
-Two `GET /` each, over loopback where that is up: one for `localhost`, one for a name that nobody has (RFC 6761 6.4). Only where it was asked for.
+Two requests each, over loopback where that is up: one under its own name, one under a name that nobody has (RFC 6761 6.4). A control
+interface is asked by `GET /`, a Spotify Connect listener by `getInfo`. Only where it was asked for.
 """
 
 from collections.abc import Iterable, Mapping
@@ -8,17 +9,17 @@ from dataclasses import replace
 from functools import partial
 
 from librespot_guard.collect import getinfo
+from librespot_guard.collect.http import exchange, status_of
 from librespot_guard.collect.namespaces import in_namespace
 from librespot_guard.collect.services import reached_at
 from librespot_guard.errors import MachineError
-from librespot_guard.snapshot import Gap, Listener, Namespace, Service
+from librespot_guard.snapshot import Gap, Info, Listener, Namespace, Service, ServiceListener
 
 FOREIGN = "rebinding.invalid"
-_HTTP = ("api",)
 
 
 def any_host(address: str, port: int) -> bool | None:
-    """Whether a listener gives a foreign name the same answer as its own; None if it does not answer by HTTP.
+    """Whether a control interface gives a foreign name the same answer as its own; None if it does not answer by HTTP.
 
     Raises OSError when nothing accepts a connection there.
     """
@@ -26,12 +27,27 @@ def any_host(address: str, port: int) -> bool | None:
     return None if own is None else _status(address, port, FOREIGN) == own
 
 
+def any_speaker(address: str, port: int) -> bool | None:
+    """Whether a Spotify Connect listener tells a page under a foreign name who it is; None if it tells nobody.
+
+    Raises OSError when nothing accepts a connection there.
+    """
+    own = getinfo.ask(address, port)
+    return same_speaker(own, address, port) if isinstance(own, Info) else None
+
+
+def same_speaker(own: Info, address: str, port: int) -> bool:
+    """Whether the speaker that answered `own` gives the same answer to a foreign name: one more `getInfo`. Raises OSError as `ask`."""
+    told = getinfo.ask(address, port, host=FOREIGN)
+    return isinstance(told, Info) and told.device_id == own.device_id
+
+
 def _status(address: str, port: int, host: str) -> int | None:
     request = f"GET / HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-    words = getinfo.exchange(address, port, request).data.split(b"\r\n", 1)[0].split()
-    if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
-        return None
-    return int(words[1])
+    return status_of(exchange(address, port, request).data)
+
+
+_ASKED_BY = {"api": any_host, "connect": any_speaker}
 
 
 def ask_all(
@@ -40,7 +56,7 @@ def ask_all(
     """The services with what their HTTP interfaces were found to do; each is asked from inside its network namespace."""
     done, gaps = [], []
     for service in services:
-        wanted = [s.listener for s in service.listeners if s.surface in _HTTP and s.listener.proto == "tcp"]
+        wanted = [s for s in service.listeners if s.surface in _ASKED_BY and s.listener.proto == "tcp"]
         space = namespaces.get(service.netns)
         if not wanted or space is None:
             done.append(service)
@@ -56,12 +72,12 @@ def ask_all(
     return tuple(done), tuple(gaps)
 
 
-def _ask(listeners: Iterable[Listener], space: Namespace) -> dict[Listener, bool | None]:
+def _ask(listeners: Iterable[ServiceListener], space: Namespace) -> dict[Listener, bool | None]:
     found: dict[Listener, bool | None] = {}
-    for listener in listeners:
-        for address in reached_at(listener, space.addresses):
+    for one in listeners:
+        for address in reached_at(one.listener, space.addresses):
             try:
-                found[listener] = any_host(address, listener.port)
+                found[one.listener] = _ASKED_BY[one.surface](address, one.listener.port)
             except OSError:
                 continue
             break

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 
 from librespot_guard.catalog import Catalog, Flavour
-from librespot_guard.collect import getinfo, units
+from librespot_guard.collect import getinfo, http, units
 from librespot_guard.collect.candidates import Candidate
 from librespot_guard.collect.namespaces import current_id, in_namespace
 from librespot_guard.collect.processes import Process, working_folder
@@ -62,7 +62,7 @@ def _ask_each(listeners: Iterable[Listener], addresses: Sequence[Address]) -> An
             try:
                 found[listener] = getinfo.ask(address, listener.port)
             except TimeoutError:  # packets to it vanish: another address would only cost the same time again
-                found[listener] = getinfo.NoInfo(f"no connection within {getinfo.SECONDS:g} seconds")
+                found[listener] = getinfo.NoInfo(f"no connection within {http.SECONDS:g} seconds")
             except OSError as error:
                 found[listener] = getinfo.NoInfo(f"no connection: {error.strerror or error}")
                 continue

@@ -10,11 +10,11 @@ from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address, ip_network
 
-from librespot_guard.collect import getinfo, mdns, namespaces
+from librespot_guard.collect import getinfo, hostnames, mdns, namespaces
 from librespot_guard.collect.links import read_addresses, read_links
 from librespot_guard.collect.netlink import NETLINK_ROUTE, Netlink
 from librespot_guard.errors import MachineError
-from librespot_guard.snapshot import Address, Announcement, Gap, Namespace, Snapshot, Speaker
+from librespot_guard.snapshot import Address, Announcement, Gap, Info, Namespace, Snapshot, Speaker
 
 _AT_ONCE = 8
 _MOST_ASKED = 256
@@ -44,11 +44,16 @@ def with_announcements(
 
 
 def find_speakers(
-    *, ask: bool = True, seconds: float = mdns.SECONDS, progress: Callable[[str], None] = lambda _: None
+    *,
+    ask: bool = True,
+    probe: bool = False,
+    seconds: float = mdns.SECONDS,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> tuple[tuple[Speaker, ...], tuple[Gap, ...]]:
     """Every speaker that answers on an interface of the calling thread's network namespace, asked who it is.
 
-    With `ask`, each speaker (a name, host and port) is asked once, by one `getInfo`. Raises MachineError if the interfaces can't be read.
+    With `ask`, each speaker (a name, host and port) is asked once, by one `getInfo`; with `probe`, who answered is asked
+    once more, under a name that is not its own. Raises MachineError if the interfaces can't be read.
     """
     with Netlink(NETLINK_ROUTE) as link:
         links = read_links(link)[0]
@@ -62,7 +67,7 @@ def find_speakers(
         return tuple(Speaker(min(w, key=lambda a: (a.family, a.dev)), why="not asked") for w in chosen), heard.gaps
     progress(f"asking {len(chosen)} speaker{'s' * (len(chosen) != 1)} who they are")
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        found = tuple(pool.map(partial(_asked, addresses), chosen))
+        found = tuple(pool.map(partial(_asked, addresses, probe=probe), chosen))
     more = (
         [Gap(f"{len(ways) - len(chosen)} more speakers", "too many announcements")] if len(ways) > len(chosen) else []
     )
@@ -76,7 +81,7 @@ def find_speakers(
     return found, (*heard.gaps, *more)
 
 
-def _asked(own: tuple[Address, ...], ways: list[Announcement]) -> Speaker:
+def _asked(own: tuple[Address, ...], ways: list[Announcement], *, probe: bool) -> Speaker:
     """A speaker, asked at the first of its addresses that lies on the link it was heard on, IPv4 first."""
     first = min(ways, key=lambda a: (a.family, a.dev))
     targets = list(dict.fromkeys((a, w.dev) for w in sorted(ways, key=lambda a: a.family) for a in _on_link(own, w)))
@@ -87,15 +92,21 @@ def _asked(own: tuple[Address, ...], ways: list[Announcement]) -> Speaker:
             first, why="none of its addresses lies in a network of the interface it was heard on, so it was not asked"
         )
     address, dev = targets[0]
+    target = f"{address}%{dev}" if ip_address(address).is_link_local and ":" in address else address
     try:
-        info = getinfo.ask(
-            f"{address}%{dev}" if ip_address(address).is_link_local and ":" in address else address, first.port
-        )
+        info = getinfo.ask(target, first.port)
     except OSError as error:
         return Speaker(first, address, None, f"no connection: {error.strerror or error}")
     if isinstance(info, getinfo.NoInfo):
         return Speaker(first, address, None, f"no Spotify Connect speaker answers there: {info.why}")
-    return Speaker(first, address, info)
+    return Speaker(first, address, info, any_host=_any_host(info, target, first.port) if probe else None)
+
+
+def _any_host(info: Info, target: str, port: int) -> bool | None:
+    try:
+        return hostnames.same_speaker(info, target, port)
+    except OSError:
+        return None
 
 
 def _on_link(own: tuple[Address, ...], one: Announcement) -> Iterable[str]:

@@ -19,11 +19,11 @@ from librespot_guard.reach import (
     World,
     Worlds,
     answers,
-    chosen_extensions,
     cidrs,
+    example,
+    telling,
 )
 from librespot_guard.reach.interpreter import trace
-from librespot_guard.reach.routing import number, text
 from librespot_guard.snapshot import ServiceListener, Snapshot
 
 
@@ -150,35 +150,16 @@ def _claim(
     sure = answer.must - permitted
     if excess:
         verdict = "refuted" if sure else "undecided"
-        example = _example(here, listener, question, answer, _telling(question.family, sure or excess))
+        example = _example(here, listener, question, answer, telling(question.family, sure or excess))
         # a replayed packet decides also where the bounds do not meet
         if example is not None and example.trace.end.verdict == "delivered":
             verdict = "refuted"
     return Claim(service, listener, question, answer, permitted, excess, blocked, verdict, example)
 
 
-def _telling(family: str, sources: IntervalSet) -> int:
-    """A source that people recognise as a stranger (RFC 5737, RFC 3849), if there is one among them."""
-    known = {"ipv4": ("203.0.113.9", "198.51.100.9", "192.0.2.9"), "ipv6": ("2001:db8::9", "2001:db8:ffff::9")}[family]
-    return next((n for a in known if (n := number(a)) in sources), sources.lowest())
-
-
 def _example(
     here: World, listener: ServiceListener, question: Question, answer: Answer, source: int
 ) -> Counterexample | None:
     """A packet from `source` with fields that get it through, and its replay."""
-    try:
-        choices = answer.choices(source)
-    except KeyError:
-        return None
-    packet = Packet(
-        question.iface,
-        text(question.family, source),
-        text(question.family, choices["daddr"]),
-        listener.listener.proto,
-        sport=choices.get("sport", 40000),
-        dport=choices["dport"],
-        flags=choices.get("tcp_flags", 0x02),
-        extensions=chosen_extensions(choices.get("exthdrs")),
-    )
-    return Counterexample(packet, trace(here, packet))
+    packet = example(question, listener.listener.proto, answer, source)
+    return None if packet is None else Counterexample(packet, trace(here, packet))

@@ -4,7 +4,7 @@ from librespot_guard.reach.answer import Answer, Forwarded
 from librespot_guard.reach.engine import Engine, reachable
 from librespot_guard.reach.intervals import IntervalSet, cidrs, parse_cidrs
 from librespot_guard.reach.packet import Packet, Step, Trace, chosen_extensions, packet_from_json
-from librespot_guard.reach.questions import Question, Reached, answers, handed_on, questions
+from librespot_guard.reach.questions import Question, Reached, answers, example, handed_on, questions, telling
 from librespot_guard.reach.world import World, Worlds, world
 
 __all__ = [
@@ -22,10 +22,12 @@ __all__ = [
     "answers",
     "chosen_extensions",
     "cidrs",
+    "example",
     "handed_on",
     "packet_from_json",
     "parse_cidrs",
     "questions",
     "reachable",
+    "telling",
     "world",
 ]

@@ -4,6 +4,7 @@ Linux delivers a packet to any local address over any interface (the weak host m
 the host's addresses; `surplus` marks those that are not the interface's own.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
@@ -12,6 +13,7 @@ from librespot_guard.reach._onward import answerable, broadcasts
 from librespot_guard.reach.answer import Answer
 from librespot_guard.reach.engine import Engine
 from librespot_guard.reach.intervals import IntervalSet, cidrs
+from librespot_guard.reach.packet import Packet, chosen_extensions
 from librespot_guard.reach.world import World
 from librespot_guard.snapshot import Listener
 
@@ -123,14 +125,43 @@ def _routable(family: str, address: str, *, loopback: bool) -> bool:
     return not parsed.is_loopback or loopback
 
 
-def answers(world: World, listener: Listener) -> list[Reached]:
-    """Every question about a listener with its answer; first those of its own namespace, then those through other ones."""
+def answers(world: World, listener: Listener, over: Collection[str] | None = None) -> list[Reached]:
+    """Every question about a listener with its answer; first those of its own namespace, then those through other ones.
+
+    With `over`, only those of its own namespace that come in over these interfaces.
+    """
     out = []
     for question in questions(world, listener):
+        if over is not None and question.iface not in over:
+            continue
         engine = _engine(world, question, listener.proto)
         answer, by = choose.ask(engine, routing.number(question.dst), listener.port)
         out.append(replace(_reached(engine, question, answer), by=by))
-    return out + _through_others(world, listener)
+    return out if over is not None else out + _through_others(world, listener)
+
+
+def example(question: Question, proto: str, answer: Answer, source: int) -> Packet | None:
+    """A packet from `source` with fields that get it through; None if the answer has none of it."""
+    try:
+        choices = answer.choices(source)
+    except KeyError:
+        return None
+    return Packet(
+        question.iface,
+        routing.text(question.family, source),
+        routing.text(question.family, choices["daddr"]),
+        proto,
+        sport=choices.get("sport", 40000),
+        dport=choices["dport"],
+        flags=choices.get("tcp_flags", 0x02),
+        extensions=chosen_extensions(choices.get("exthdrs")),
+    )
+
+
+def telling(family: str, sources: IntervalSet) -> int:
+    """A source that people recognise as a stranger (RFC 5737, RFC 3849), if there is one among them."""
+    known = {"ipv4": ("203.0.113.9", "198.51.100.9", "192.0.2.9"), "ipv6": ("2001:db8::9", "2001:db8:ffff::9")}[family]
+    return next((n for a in known if (n := routing.number(a)) in sources), sources.lowest())
 
 
 def _engine(world: World, question: Question, proto: str) -> Engine:

@@ -8,6 +8,10 @@ from librespot_guard.report.text import EMPTY, Line, Span, line
 from librespot_guard.snapshot import Gap, Speaker
 
 SCHEMA = "librespot-guard/scan-network/1"
+_REBINDING = {
+    True: (Span("the same answer", "yellow"), ", so a web page could take it over by DNS rebinding (LG107)"),
+    False: ("another answer or none",),
+}
 
 
 def to_json(speakers: Sequence[Speaker], gaps: Sequence[Gap]) -> dict[str, Any]:
@@ -27,6 +31,7 @@ def to_json(speakers: Sequence[Speaker], gaps: Sequence[Gap]) -> dict[str, Any]:
                 "asked": one.asked or None,
                 "info": asdict(one.info) if one.info else None,
                 "why_not": one.why or None,
+                "any_host": one.any_host,
             }
             for one in speakers
         ],
@@ -53,6 +58,8 @@ def to_lines(speakers: Sequence[Speaker]) -> list[Line]:
                 lines.append(
                     line("    logged in: ", Span(one.info.account, "yellow"), ", as it tells anybody who asks")
                 )
+            if one.any_host is not None:
+                lines.append(line("    under a name that is not its own: ", *_REBINDING[one.any_host]))
         else:
             lines.append(line(Span("    no answer", "yellow"), f": {one.why}"))
         lines.append(EMPTY)

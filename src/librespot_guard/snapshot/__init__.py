@@ -24,6 +24,7 @@ from librespot_guard.snapshot.facts import (
     Snapshot,
 )
 from librespot_guard.snapshot.filter_facts import FilterText, LegacyTable, NftDump, OtherFilter, RuleText
+from librespot_guard.snapshot.router_facts import PortMapping, Router
 from librespot_guard.snapshot.speaker import Speaker
 
 __all__ = [
@@ -44,9 +45,11 @@ __all__ = [
     "Namespace",
     "NftDump",
     "OtherFilter",
+    "PortMapping",
     "Published",
     "Relay",
     "Route",
+    "Router",
     "RoutingRule",
     "RuleText",
     "Secret",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from librespot_guard.snapshot.boot_facts import Boot
 from librespot_guard.snapshot.filter_facts import FilterText, LegacyTable, NftDump, OtherFilter
+from librespot_guard.snapshot.router_facts import Router
 
 SCHEMA = "librespot-guard/snapshot/1"
 
@@ -187,6 +188,7 @@ class Namespace:
     speakers answered on its interfaces, None if nobody asked; `mdns_unshared`: a socket holds UDP 5353 and lets no other
     program have it too; `ipv6`: the kernel gives IPv6 sockets. Where `nft` is None, `texts` may tell of the packet filter
     instead (`snapshot import`); beside it, they hold the ipsets, and the listings that it is held against. `legacy` are the tables of legacy iptables.
+    `routers` are those that told of their port forwards, None if nobody asked (`--probe`).
     """
 
     id: str
@@ -207,6 +209,7 @@ class Namespace:
     mdns_unshared: bool = False
     ipv6: bool = True
     relays: tuple[Relay, ...] = ()
+    routers: tuple[Router, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +220,7 @@ class ServiceListener:
     `pinned` is whether the port stays the same over a restart; `pinned_by` says which setting fixes it, or why it is not known.
     `known_by` says how the surface was told: "asked" (it answered getInfo), "catalogue", or "declared" (it does not run; its
     settings say that it would open this). `any_host` is whether it answers a stranger's host name as it answers its own, None
-    if it was not asked (`--probe`).
+    if it was not asked (`--probe`: control interfaces and Spotify Connect listeners).
     """
 
     listener: Listener

@@ -1,16 +1,14 @@
-"""Control interfaces without authentication, or that answer to any name, and mDNS that answers strangers beyond the link."""
+"""Control interfaces without authentication, and mDNS that answers strangers beyond the link."""
 
 from collections.abc import Iterator
-from ipaddress import ip_address
 
 from librespot_guard.audit.checks._words import RESTRICT, reach_command, socket_name, ways
 from librespot_guard.audit.checks.exposure import unread_filter
 from librespot_guard.audit.context import Context
 from librespot_guard.audit.model import Check, Finding, Unable
-from librespot_guard.snapshot import ServiceListener
 
 # facts/librespot-network.md 4.1, 5.1, 9.1: the settings that really bind, and since when
-_BIND = {
+BIND = {
     "go-librespot": (
         "set `server.address: localhost` in `config.yml` (or `server.enabled: false` if nothing uses the API) and restart it; "
         "versions before 0.0.15 listen on every interface whatever is set"
@@ -41,7 +39,7 @@ def _api(check: Check, context: Context) -> Iterator[Finding | Unable]:
             if beyond
             else "Every host on the local network gets through.",
             severity="critical" if beyond else "high",
-            fix=(*((_BIND[service.flavour],) if service.flavour in _BIND else ()), *RESTRICT),
+            fix=(*((BIND[service.flavour],) if service.flavour in BIND else ()), *RESTRICT),
             verify=reach_command(open_ways),
             place=socket_name(open_ways[0].listener.listener),
         )
@@ -106,55 +104,4 @@ MDNS = Check(
 )
 
 
-def _any_host(check: Check, context: Context) -> Iterator[Finding | Unable]:
-    for service in context.snapshot.services:
-        listeners = [s for s in service.listeners if s.surface == "api" and s.listener.proto == "tcp"]
-        found = [s for s in listeners if s.any_host]
-        if found:
-            yield check.finding(
-                service.name,
-                [
-                    f"{socket_name(s.listener)} gives `Host: rebinding.invalid` the same answer as `Host: localhost`"
-                    for s in found
-                ],
-                fix=(
-                    *((_BIND[service.flavour],) if service.flavour in _BIND and not _only_local(found) else ()),
-                    *check.fix,
-                ),
-                place=socket_name(found[0].listener),
-            )
-        elif any(s.any_host is None for s in listeners):
-            yield check.unable(
-                service.name,
-                "whether its control interface answers to any name",
-                "it was not asked",
-                "run the audit with `--probe`, which sends it two requests",
-            )
-
-
-def _only_local(found: list[ServiceListener]) -> bool:
-    return all(ip_address(s.listener.address).is_loopback for s in found)
-
-
-ANY_HOST = Check(
-    id="LG106",
-    title="a control interface answers a web page that pretends to be it (DNS rebinding)",
-    severity="medium",
-    threats=("unauthorised-access", "credential-theft"),
-    what=(
-        "With `--probe`, calls each HTTP control interface of this host by its own name and by one that nobody has, and compares the answers. A "
-        "packet filter has no say in it, nor has a bind to localhost."
-    ),
-    why=(
-        "The page of a stranger, open in a browser on this host or in its network, lets its own name point here, and then talks to the interface as "
-        "if that were its own server: it reads what is played, and takes an access token where the interface gives one out."
-    ),
-    fix=(
-        "put a reverse proxy in front that answers its own host names only (nginx: a `server` with `server_name`, and a default one with `return 421`)",
-        "or switch the interface off, if nothing uses it",
-    ),
-    verify="librespot-guard audit --probe",
-    look=_any_host,
-)
-
-CHECKS = (API, MDNS, ANY_HOST)
+CHECKS = (API, MDNS)
