@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "librespot_guard"
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 # only root of the machine itself may look there, and nobody is that in a sandbox
-UNSEEN_IN_A_SANDBOX = {"BPF programs on netfilter hooks"}
+UNSEEN_IN_A_SANDBOX = {"BPF programs on netfilter hooks and cgroups"}
 
 
 class Guard(Protocol):

@@ -63,6 +63,7 @@ class Transaction:
         }
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, env=env)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        self.circle = "ordering cycle" in done.stdout + done.stderr
         self.after: dict[str, set[str]] = {}
         self.starts: set[str] = set()
         by_units, _, by_jobs = done.stdout.partition("-> By jobs:")

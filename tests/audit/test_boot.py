@@ -48,6 +48,8 @@ def report(boot: Boot, rules: dict[str, Ruleset] | None = None) -> dict[str, aud
         # a target that nothing wants orders nothing
         (OWN.format("Before=network-pre.target"), "multi-user.target", PLAIN, True),
         (OWN.format("Before=network-pre.target\nWants=network-pre.target"), "multi-user.target", PLAIN, False),
+        # what orders a unit is not taken back by an empty value
+        (OWN.format("After=network-online.target"), "multi-user.target", "[Unit]\nAfter=firewall.service\nAfter=\n" + PLAIN, False),
         (OWN.format("DefaultDependencies=no\nBefore=sysinit.target"), "sysinit.target", PLAIN, False),
         (OWN.format("DefaultDependencies=no"), "sysinit.target", PLAIN, True),
         (OWN.format(""), "basic.target", PLAIN, True),
@@ -80,6 +82,42 @@ def test_rules_and_network_race(firewall: str, wanted_by: str, service: str, rac
         assert name in found.evidence[0]
 
 
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    ("order", "service", "circles"),
+    [
+        ("After=local-fs.target", PLAIN, (False, False)),
+        ("Before=network.target", PLAIN, (False, False)),
+        ("After=network.target", PLAIN, (True, False)),
+        ("After=network-online.target\nWants=network-online.target", NETWORK, (True, False)),
+        ("After=network.target librespot.service", PLAIN, (True, True)),
+        ("", "[Unit]\nBefore=firewall.service\n" + PLAIN, (False, True)),
+    ],
+)
+def test_the_advice_closes_no_circle(order: str, service: str, circles: tuple[bool, bool]) -> None:
+    """LG306 advises a drop-in exactly where a real systemd, with that drop-in, finds no circle, of which it would drop a unit."""
+    if not SYSTEMD.exists():
+        pytest.skip("systemd is missing (Debian package systemd)")
+    before = "[Unit]\nWants=network-pre.target\nBefore=network-pre.target\n"
+    advice = (
+        ("firewall.service", before, "`systemctl edit firewall.service`"),
+        ("librespot.service", "[Unit]\nAfter=firewall.service\n", "`systemctl edit librespot.service`"),
+    )
+    said = []
+    for name, drop_in, _ in advice:
+        with root() as folder:
+            unit(folder, "firewall.service", OWN.format(order), "multi-user.target")
+            unit(folder, "librespot.service", service, "multi-user.target")
+            found = report(booted(folder))["LG306"]
+            unit(folder, f"{name}.d/advice.conf", drop_in)
+            said.append(Transaction(folder).circle)
+            if not said[-1]:
+                assert "LG306" not in report(booted(folder))
+
+    assert tuple(said) == circles
+    assert tuple(not any(words in line for line in found.fix) for _, _, words in advice) == circles
+
+
 CONFIGURATION = '#!/usr/sbin/nft -f\n\nflush ruleset\n\ninclude "/etc/nftables.d/*.nft"\n'
 
 
@@ -104,7 +142,7 @@ def test_what_a_restart_removes(
     with root("nftables.service") as folder:
         (folder / "etc/nftables.d").mkdir(parents=True)
         (folder / "etc/nftables.conf").write_text(loaded, encoding="utf-8")
-        (folder / "etc/nftables.d/1.nft").write_text("flush ruleset\n", encoding="utf-8")
+        (folder / "etc/nftables.d/1.nft").write_text("flush ruleset\ntable inet back {\n}\n", encoding="utf-8")
         if drop_in:
             unit(folder, "nftables.service.d/own.conf", drop_in)
         if enabled:
@@ -112,9 +150,13 @@ def test_what_a_restart_removes(
         boot = booted(folder)
     found = report(boot, filters(home_only(), DOCKER)).get("LG305")
     alone = report(boot).get("LG305")
+    theirs = next(u for u in boot.units if u.name == "nftables.service").brings
+    back = report(boot, filters(table((ACCEPT,), (DROP,), name="back"))).get("LG305")
 
     assert (found.severity if found else None) == severity
-    assert (alone.severity if alone else None) == (severity and "low")
+    assert (alone.severity if alone else None) == severity
+    assert theirs == (("inet back",) if "include" in loaded else ())
+    assert (back.severity if back else None) == ("low" if severity else None)
     text = "\n".join(found.evidence) if found else ""
     assert [s for s in seen if s not in text] == []
     assert "ip filter of Docker" in text or severity is None
@@ -191,13 +233,17 @@ def test_a_script_of_the_administrator() -> None:
         script = folder / "usr/local/sbin/firewall"
         script.parent.mkdir(parents=True)
         script.write_text(
-            "#!/bin/sh\n# iptables -F\niptables -F\niptables -F mine\niptables -A INPUT -j DROP\n", encoding="utf-8"
+            "#!/bin/sh\n# iptables -F\niptables -F\niptables -F mine\niptables -A INPUT -j DROP\nsh -c 'ip6tables -F'\n",
+            encoding="utf-8",
         )
         unit(folder, "rules.service", "[Service]\nExecStart=/usr/local/sbin/firewall\n", "multi-user.target")
         found = next(u for u in booted(folder).units if u.name == "rules.service")
 
     assert found.filters
-    assert [(line.origin, line.text) for line in found.removes] == [("/usr/local/sbin/firewall:3", "iptables -F")]
+    assert [(line.origin, line.text) for line in found.removes] == [
+        ("/usr/local/sbin/firewall:3", "iptables -F"),
+        ("/usr/local/sbin/firewall:6", "sh -c 'ip6tables -F'"),
+    ]
 
 
 def test_old_snapshots_are_read_and_say_what_they_lack() -> None:

@@ -1,15 +1,24 @@
-"""BPF programs on netfilter hooks, ebtables: found, named, and counted where they matter."""
+"""BPF programs on netfilter hooks and cgroups, ebtables: found, named, and counted where they matter."""
 
 import ctypes
 import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from librespot_guard.collect.bpf import NetfilterLink, named, netfilter_links, read_bpf_filters, system_call
+from librespot_guard.collect.bpf import (
+    NetfilterLink,
+    named,
+    netfilter_links,
+    read_bpf_filters,
+    read_cgroup_filters,
+    system_call,
+)
 from librespot_guard.collect.otherfilters import ebtables
+from librespot_guard.collect.owners import cgroup2_mount
 from librespot_guard.errors import MachineError
 from librespot_guard.firewall import Ruleset
 from librespot_guard.lab.sandbox import Sandbox
@@ -17,6 +26,7 @@ from librespot_guard.reach.world import World
 from librespot_guard.snapshot import Link, Namespace, OtherFilter
 
 _PROG_LOAD, _LINK_CREATE, _TYPE_NETFILTER, _ATTACH_NETFILTER = 5, 28, 32, 45
+_PROG_ATTACH, _TYPE_CGROUP_SKB = 8, 8
 _IPV6, _OUTPUT = 10, 3
 # mov r0, 1 (NF_ACCEPT); exit
 _ACCEPT = bytes.fromhex("b7000000010000009500000000000000")
@@ -67,6 +77,49 @@ def test_a_program_on_a_hook_is_found() -> None:
     assert [(one.family, one.hook) for one in found] == [("ipv6", "output")]
     assert found[0].program > 0
     assert priority not in {link.priority for link in netfilter_links()}
+
+
+@contextmanager
+def _cgroups() -> Iterator[tuple[Path, str, str]]:
+    """The tree of cgroups, and in it one with a program that accepts what its sockets receive, and one below that."""
+    mount = cgroup2_mount()
+    if mount is None or os.geteuid() or not os.access(mount, os.W_OK):
+        pytest.skip("making a cgroup needs root itself and a cgroup v2 tree that may be written")
+    above = mount / f"lsg-bpf-{os.getpid()}"
+    below = above / "below"
+    below.mkdir(parents=True)
+    try:
+        code, licence = ctypes.create_string_buffer(_ACCEPT, len(_ACCEPT)), ctypes.create_string_buffer(b"GPL")
+        load = struct.pack("=IIQQ", _TYPE_CGROUP_SKB, 2, ctypes.addressof(code), ctypes.addressof(licence))
+        try:
+            program = system_call(_PROG_LOAD, ctypes.create_string_buffer(load.ljust(72, b"\0"), 72))
+        except PermissionError:
+            pytest.skip("BPF programs may be attached by root of the machine itself only")
+        folder = os.open(above, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            # the program goes with the cgroup
+            system_call(_PROG_ATTACH, ctypes.create_string_buffer(struct.pack("=IIII", folder, program, 0, 0), 16))
+        finally:
+            os.close(folder)
+            os.close(program)
+        yield mount, f"/{above.name}", f"/{above.name}/below"
+    finally:
+        below.rmdir()
+        above.rmdir()
+
+
+@pytest.mark.kernel
+def test_a_program_of_a_cgroup_is_found() -> None:
+    """A real program is counted for its cgroup and the one below, and for none that has no such program, or is gone."""
+    with _cgroups() as (mount, above, below):
+        found = read_cgroup_filters([below, None, above, "/", "/gone", above], mount)
+        world = World(Namespace("1", home=True), Ruleset(()), filters=found)
+
+    assert [(f.kind, f.where) for f in found if f.where != "/"] == [("bpf-cgroup", above), ("bpf-cgroup", below)]
+    assert all("bpftool cgroup show" in f.detail for f in found)
+    assert not world.doubts_about("eth0", "ipv4")
+    assert read_cgroup_filters([above], mount) == ()
+    assert read_cgroup_filters([above], None) == ()
 
 
 @pytest.mark.kernel

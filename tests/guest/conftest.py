@@ -1,12 +1,14 @@
 """One guest for all tests of this room, booted by the first of them; each test gets it clean."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from guest.speaker import Speaker
 from librespot_guard.lab import daemons
 from librespot_guard.lab.guest import Guest, Unavailable, obtain
+from support import Guard
 
 
 @pytest.fixture(scope="session")
@@ -21,14 +23,15 @@ def _booted() -> Iterator[Guest]:
         guest.put({"librespot": librespot.files[0]}, "/usr/bin")
         # a library that the guest lacks shows here, and not as a service that does not start
         assert "0.8.0" in guest.run(["librespot", "--version"], check=True).stdout
+        guest.shell("sync")
         yield guest
 
 
 @pytest.fixture
-def speaker(_booted: Guest) -> Speaker:
+def speaker(_booted: Guest, guard: Guard, tmp_path: Path) -> Speaker:
     """The guest, running and clean."""
     if not _booted.running:
         _booted.start()
-    speaker = Speaker(_booted)
+    speaker = Speaker(_booted, guard, tmp_path)
     speaker.clean()
     return speaker

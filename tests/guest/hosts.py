@@ -3,7 +3,7 @@
 Each function changes a `Speaker` whose raspotify runs on `port`; what a test asks afterwards is its own.
 """
 
-from guest.speaker import ALLOWED, FOLDER, UNIT, Speaker
+from guest.speaker import ALLOWED, FOLDER, UID, UNIT, USER, Speaker
 
 # what a user might have written by hand: only half of the network
 FILTER = """\
@@ -15,6 +15,12 @@ table inet filter {{
 	}}
 }}
 """
+
+
+def by_hand(speaker: Speaker, port: int) -> None:
+    """Rules that somebody loaded, from /etc/firewall.nft."""
+    speaker.guest.write("/etc/firewall.nft", FILTER.format(port=port))
+    speaker.guest.shell("nft -f /etc/firewall.nft")
 
 
 def flushing(speaker: Speaker) -> None:
@@ -32,16 +38,31 @@ def sparing(speaker: Speaker) -> None:
 
 
 def firewall(speaker: Speaker, port: int, *, late: bool) -> None:
-    """Bypass 12: a firewall unit that loads its rules after the network is up (`late`), or before it."""
+    """Bypass 12: a firewall unit that loads its rules after the network is up (`late`), when the service is there already, or before it."""
+    waits = f"ExecStartPre=sh -c 'until ss -Hltn | grep -q :{port}; do sleep 0.5; done; sleep 1'\n" if late else ""
     order = "After=network.target raspotify.service" if late else "DefaultDependencies=no\nBefore=network-pre.target"
     wants = "" if late else "Wants=network-pre.target\n"
     speaker.guest.write("/etc/firewall.nft", FILTER.format(port=port))
     speaker.guest.write(
         f"{FOLDER}/firewall.service",
-        f"[Unit]\n{order}\n{wants}[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=nft -f /etc/firewall.nft\n"
+        f"[Unit]\n{order}\n{wants}[Service]\nType=oneshot\nRemainAfterExit=yes\nTimeoutStartSec=120\n{waits}ExecStart=nft -f /etc/firewall.nft\n"
         f"[Install]\nWantedBy={'multi-user' if late else 'sysinit'}.target\n",
     )
     speaker.guest.shell("systemctl daemon-reload; systemctl enable --quiet firewall.service")
+
+
+def reloading(speaker: Speaker, port: int, *, at_once: bool) -> None:
+    """Bypass 12: a firewall unit whose reload is one transaction (`at_once`), or removes everything and then loads."""
+    rules = FILTER.format(port=port)
+    speaker.guest.write("/etc/firewall.nft", f"flush ruleset\n{rules}" if at_once else rules)
+    removal = "" if at_once else "ExecReload=nft flush ruleset\n"
+    speaker.guest.write(
+        f"{FOLDER}/firewall.service",
+        "[Unit]\nDefaultDependencies=no\nBefore=network-pre.target\nWants=network-pre.target\n"
+        f"[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=nft -f /etc/firewall.nft\n{removal}ExecReload=nft -f /etc/firewall.nft\n"
+        "[Install]\nWantedBy=sysinit.target\n",
+    )
+    speaker.guest.shell("systemctl daemon-reload; systemctl enable --quiet --now firewall.service")
 
 
 def by_cgroup(speaker: Speaker, *, slice_of_its_own: bool) -> None:
@@ -60,7 +81,35 @@ def by_cgroup(speaker: Speaker, *, slice_of_its_own: bool) -> None:
     )
 
 
-def confined(speaker: Speaker, setting: str) -> None:
-    """Bypass 23: a drop-in with a setting that this systemd may ignore (`SocketBindDeny=any`), or does not (`IPAddressDeny=…`)."""
-    speaker.guest.write(f"{FOLDER}/{UNIT}.d/confined.conf", f"[Service]\n{setting}\n")
+def confined(speaker: Speaker, *settings: str) -> None:
+    """Bypass 23: a drop-in with settings that this systemd may ignore (`SocketBindDeny=any`), or does not (`IPAddressDeny=…`)."""
+    speaker.guest.write(f"{FOLDER}/{UNIT}.d/confined.conf", "\n".join(("[Service]", *settings, "")))
     speaker.guest.shell(f"systemctl daemon-reload; systemctl restart {UNIT}")
+
+
+def of_a_user(speaker: Speaker, port: int, setting: str = "") -> None:
+    """Bypass 23: a speaker that the manager of a user starts, with a setting for which that has not the rights, or with none."""
+    folder = f"/home/{USER}/.config/systemd/user"
+    speaker.guest.shell(
+        f"id {USER} >/dev/null 2>&1 || useradd --create-home --uid {UID} {USER}; loginctl enable-linger {USER}"
+    )
+    speaker.guest.write(
+        f"{folder}/attic.service",
+        f"[Service]\n{setting}\nEnvironment=LIBRESPOT_ZEROCONF_PORT={port}\n"
+        "ExecStart=/usr/bin/librespot --name Attic --backend pipe --device /dev/null\n",
+    )
+    manager = f"systemctl --user --machine={USER}@"
+    speaker.guest.shell(
+        f"chown -R {USER}: /home/{USER}/.config; until {manager} is-active --quiet basic.target; do sleep 0.5; done\n"
+        f"{manager} daemon-reload; {manager} restart attic.service"
+    )
+
+
+def another(speaker: Speaker, port: int) -> None:
+    """A server beside the speaker whose unit has `IPAddressDeny=any`, as those of systemd itself have it."""
+    speaker.guest.write(
+        f"{FOLDER}/other.service",
+        f"[Service]\nIPAddressDeny=any\nDynamicUser=yes\nExecStart=python3 -m http.server --directory /run {port}\n",
+    )
+    speaker.guest.shell("systemctl daemon-reload; systemctl start other.service")
+    speaker.guest.shell(f"until ss -Hltn | grep -q :{port}; do sleep 0.3; done")

@@ -1,9 +1,6 @@
 """Restarts of the machine and power cuts around a change, and the gate that nobody confirms."""
 
-import contextlib
-import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,28 +10,6 @@ pytestmark = pytest.mark.guest
 PORT = 37878
 PINNED = SETTINGS.replace("#LIBRESPOT_ZEROCONF_PORT=", f"LIBRESPOT_ZEROCONF_PORT={PORT}")
 BOOT_FILES = f"/etc/librespot-guard/rules.nft {FOLDER}/librespot-guard.service"
-
-
-@contextlib.contextmanager
-def knocking(speaker: Speaker, *sources: str) -> Iterator[None]:
-    """Send the first packet of a connection from each source twenty times a second, whatever the guest does meanwhile."""
-    ended = threading.Event()
-
-    def knock() -> None:
-        number = 0
-        while not ended.wait(0.05):
-            for source in sources:
-                speaker.guest.wire.syn(source, PORT, sport=20000 + number % 20000)
-            number += 1
-
-    thread = threading.Thread(target=knock, daemon=True)
-    speaker.guest.wire.forget()
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def started(speaker: Speaker, unit: str, what: str = "ActiveEnter") -> int:
@@ -51,7 +26,7 @@ def test_a_confirmed_policy_holds_at_every_instant_of_a_restart(speaker: Speaker
     speaker.guest.guard("confirm")
     assert not speaker.reaches(DENIED, PORT)
 
-    with knocking(speaker, ALLOWED, DENIED, DENIED6):
+    with speaker.knocking(PORT, ALLOWED, DENIED, DENIED6):
         speaker.guest.reboot()
         assert speaker.port() == PORT
         time.sleep(1)
@@ -85,7 +60,7 @@ def test_a_power_cut_brings_back_what_was_confirmed_and_nothing_else(speaker: Sp
     speaker.apply()
     speaker.guest.guard("confirm")
     speaker.guest.cut()
-    with knocking(speaker, DENIED):
+    with speaker.knocking(PORT, DENIED):
         speaker.guest.start()
         assert speaker.port() == PORT
 

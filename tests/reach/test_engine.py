@@ -1,5 +1,7 @@
 """The symbolic engine on handmade bytecode: exact where it can be, honest bounds where it cannot."""
 
+from dataclasses import replace
+
 import pytest
 
 from librespot_guard.firewall.model import (
@@ -28,9 +30,11 @@ from librespot_guard.firewall.model import (
     Verdict,
 )
 from librespot_guard.reach.engine import Answer, reachable
+from librespot_guard.reach.interpreter import trace
 from librespot_guard.reach.intervals import cidrs
+from librespot_guard.reach.packet import Packet
 from librespot_guard.reach.world import World
-from librespot_guard.snapshot import OtherFilter
+from librespot_guard.snapshot import Listener, OtherFilter
 from reach.hosts import ACCEPT, DROP, from_lan, input_world, namespace, to_tcp, v4
 
 
@@ -248,6 +252,30 @@ def test_a_filter_of_another_kind_matters_only_where_it_is() -> None:
     assert ask(world).exact
     assert not ask(world, iface="eth1").exact
     assert not ask(world, family="ipv6").exact
+
+
+def test_a_program_of_a_cgroup_matters_only_to_the_sockets_in_it() -> None:
+    """What systemd makes of `IPAddressDeny=` costs the port of that unit its exactness, for engines and interpreter; no other port, nor other protocol."""
+    listeners = tuple(
+        Listener(proto, "ipv4", "0.0.0.0", port, cgroup=f"/system.slice/{unit}")
+        for proto, port, unit in (
+            ("tcp", 3678, "own.service"),
+            ("tcp", 80, "other.service"),
+            ("udp", 80, "own.service"),
+        )
+    )
+    program = OtherFilter("bpf-cgroup", "/system.slice/own.service")
+    world = World(replace(namespace(), listeners=listeners), Ruleset(), (), (program,))
+    named = "bpf-cgroup /system.slice/own.service: this kind of packet filter is not analysed"
+
+    assert ask(world).because == (named,)
+    assert ask(world).may
+    assert ask(world, 80).exact
+    assert not ask(world, 80, proto="udp").must
+    assert ask(world, 81).exact
+    said = [trace(world, Packet("eth0", "192.168.10.9", "192.168.10.2", "tcp", dport=port)) for port in (3678, 80, 81)]
+    assert [one.verdict for one in said] == ["undecided", "delivered", "delivered"]
+    assert said[0].because == (named,)
 
 
 def test_a_nest_of_jumps_is_refused_not_endured() -> None:

@@ -9,11 +9,14 @@ NETWORK_PRE = "network-pre.target"
 _PASSIVE = frozenset({NETWORK_PRE, "network.target", "network-online.target", "time-sync.target", "time-set.target"})
 
 
-def started_before(boot: Boot, name: str) -> frozenset[str]:
-    """The names of all units that have started, if they start at all, when this one does; none for a target that nothing wants."""
+def started_before(boot: Boot, name: str, *, wanting: str = "") -> frozenset[str]:
+    """The names of all units that have started, if they start at all, when this one does; none for a target that nothing wants.
+
+    `wanting` is a target that is taken for wanted, whatever the units say.
+    """
     system = [unit for unit in boot.units if not unit.user]
     units = {unit.name: unit for unit in system}
-    wanted = {one for unit in system if unit.wanted_by for one in unit.names("Wants", "Requires")}
+    wanted = {one for unit in system if unit.wanted_by for one in unit.names("Wants", "Requires")} | {wanting}
     edges: dict[str, set[str]] = {}
     for unit in system:
         for later, earlier in _edges(unit, units):
@@ -26,6 +29,11 @@ def started_before(boot: Boot, name: str) -> frozenset[str]:
                 found.add(one)
                 waiting.append(one)
     return frozenset(found - {name})
+
+
+def in_a_circle(boot: Boot, earlier: str, later: str) -> bool:
+    """Whether `Before=` or `After=` that put one unit before another would close a circle, of which systemd starts only a part."""
+    return later in started_before(boot, earlier, wanting=later)
 
 
 def _edges(unit: UnitFacts, units: dict[str, UnitFacts]) -> Iterator[tuple[str, str]]:

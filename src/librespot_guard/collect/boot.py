@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from librespot_guard.collect import units
+from librespot_guard.collect import loaded, transactions, units
 from librespot_guard.collect.textfile import read
 from librespot_guard.snapshot import Boot, Gap, LoadedLine, UnitFacts, UnitLine
 
@@ -30,8 +30,9 @@ _STAGES = (
 )  # fmt: skip
 _PROGRAMS = r"(?:nft|ip6?tables(?:-[a-z]+)*|ufw-init|ufw|firewalld|netfilter-persistent|ferm|foomuuri|shorewall6?)"
 _RUNS = re.compile(rf"(?:^|[\s/;&|(\"'@+!:-]){_PROGRAMS}(?=[\s\"';]|$)")
-_REMOVES = re.compile(r"\bflush\s+ruleset\b|\bip6?tables(?:-[a-z]+)*\b[^#;|&]*\s(?:-F|--flush)(?=\s*(?:$|[#;&|]))")
+_REMOVES = re.compile(r"\bflush\s+ruleset\b|\bip6?tables(?:-[a-z]+)*\b[^#;|&]*\s(?:-F|--flush)(?=\s*(?:$|[#;&|'\"`)]))")
 _INCLUDE = re.compile(r"^\s*include\s+[\"']([^\"']+)[\"']")
+_STARTS = ("ExecStartPre", "ExecStart", "ExecStartPost")
 
 
 def read_boot(
@@ -119,7 +120,13 @@ class _Reader:
             return
         lines = self._lines(unit, (*_ORDER, *_CONFINE, *(_EXEC if filters else ())))
         facts = UnitFacts(name, lines, tuple(dict.fromkeys(self.wants.get(name, ()))), filters)
-        self.found[name] = replace(facts, removes=tuple(self._removing(facts.all(*_EXEC)))) if filters else facts
+        if filters:
+            starts = (line.value for key in _STARTS for line in facts.all(key))
+            removes = tuple(self._removing(facts.all(*_EXEC)))
+            runs = [(key, line.value, line.origin) for key in _EXEC for line in facts.all(key)]
+            steps = transactions.steps_of(runs, self.root)
+            facts = replace(facts, removes=removes, brings=loaded.tables(starts, self.root), steps=steps)
+        self.found[name] = facts
 
     def of_user(self, name: str, user: str, home: str) -> UnitFacts | None:
         """A unit of a user's manager, with what confines it: nothing of the system's is ordered by it."""
@@ -157,26 +164,20 @@ class _Reader:
             waiting += _files(line.value)
         seen: set[str] = set()
         while waiting and len(seen) < _MOST_FILES:
-            path, loaded = waiting.pop()
+            path, ruled = waiting.pop()
             if path in seen:
                 continue
             seen.add(path)
             content = read(path, root=self.root or "/")
-            if content.gap is not None and loaded:
+            if content.gap is not None and ruled:
                 self.gaps.append(content.gap)
             whole = content.text or ""
-            for number, text in enumerate(whole.splitlines() if loaded or whole.startswith("#!") else (), start=1):
+            for number, text in enumerate(whole.splitlines() if ruled or whole.startswith("#!") else (), start=1):
                 plain = text.strip()
                 if not plain.startswith("#") and _REMOVES.search(plain):
                     yield LoadedLine(plain, f"{path}:{number}")
                 if found := _INCLUDE.match(text):
-                    waiting += [(one, True) for one in self._included(found[1])]
-
-    def _included(self, pattern: str) -> list[str]:
-        """The files of an `include` of nft(8): a path or a pattern, from /etc if it is not absolute."""
-        absolute = pattern if pattern.startswith("/") else f"/etc/{pattern.removeprefix('./')}"
-        base = Path(self.root or "/")
-        return sorted(f"/{p.relative_to(base)}" for p in base.glob(absolute.lstrip("/")))
+                    waiting += [(one, True) for one in loaded.included(found[1], self.root)]
 
 
 def _files(command: str) -> Iterator[tuple[str, bool]]:

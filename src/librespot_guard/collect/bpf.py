@@ -1,7 +1,9 @@
-"""BPF programs attached to netfilter hooks as links: they filter packets, and no listing of nftables or iptables shows them.
+"""BPF programs on netfilter hooks, and on the cgroups of sockets: they filter packets, and no listing of nftables or iptables shows them.
 
-Encodes bpf(2): BPF_LINK_GET_NEXT_ID, BPF_LINK_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD and struct bpf_link_info of include/uapi/linux/bpf.h
-(the netfilter member since Linux 6.4). The kernel keeps links for the whole machine and does not say to which network namespace one belongs.
+The latter are what systemd makes of `IPAddressDeny=` (systemd.resource-control(5)).
+
+Encodes bpf(2): BPF_LINK_GET_NEXT_ID, BPF_LINK_GET_FD_BY_ID, BPF_OBJ_GET_INFO_BY_FD, BPF_PROG_QUERY and struct bpf_link_info of
+include/uapi/linux/bpf.h (the netfilter member since Linux 6.4). The kernel keeps links for the whole machine and does not say to which network namespace one belongs.
 """
 
 import ctypes
@@ -12,6 +14,7 @@ import struct
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from librespot_guard.errors import MachineError
 from librespot_guard.snapshot import OtherFilter
@@ -19,6 +22,7 @@ from librespot_guard.snapshot import OtherFilter
 # __NR_bpf of arch/*/include/*/unistd.h; asm-generic's number for what is not named
 _NUMBERS = {"x86_64": 321, "i386": 357, "i686": 357, "armv6l": 386, "armv7l": 386, "ppc64le": 361, "s390x": 351}
 _GENERIC = {"aarch64", "riscv64", "loongarch64"}
+_PROG_QUERY, _CGROUP_INET_INGRESS, _QUERY_EFFECTIVE = 16, 0, 1
 _OBJ_GET_INFO_BY_FD, _LINK_GET_FD_BY_ID, _LINK_GET_NEXT_ID = 15, 30, 31
 _LINK_TYPE_NETFILTER = 10
 _FAMILIES = {2: "ipv4", 10: "ipv6"}  # NFPROTO_*
@@ -76,6 +80,48 @@ def read_bpf_filters() -> tuple[OtherFilter, ...]:
             + ("only root of the machine itself may" if root else error.strerror or str(error)),
             hint="run it with `sudo`, outside of containers" if root else "",
         ) from None
+
+
+def read_cgroup_filters(cgroups: Iterable[str | None], mount: Path | None) -> tuple[OtherFilter, ...]:
+    """The cgroups of these in which a BPF program sees each packet to a socket, be it their own or one of a cgroup above.
+
+    Args:
+        cgroups: paths in the cgroup v2 tree; None is left out.
+        mount: where that tree is.
+
+    Raises:
+        MachineError: this may not be asked (CAP_NET_ADMIN of the machine).
+    """
+    found = []
+    for cgroup in sorted(set(filter(None, cgroups))) if mount is not None else ():
+        try:
+            count = ingress_programs(f"{mount}/{cgroup.strip('/')}")
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # it ended meanwhile
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ENOSYS):  # a kernel without such programs
+                return ()
+            raise MachineError(
+                f"BPF programs of cgroups can't be listed: {error.strerror or error}", hint="run it with `sudo`"
+            ) from None
+        if count:
+            detail = f"{count} BPF program{'s' * (count > 1)} on what its sockets receive: see `bpftool cgroup show {mount}{cgroup} effective`"
+            found.append(OtherFilter("bpf-cgroup", cgroup, detail))
+    return tuple(found)
+
+
+def ingress_programs(folder: str) -> int:
+    """How many BPF programs see what the sockets of a cgroup receive, those of the cgroups above among them. Raises OSError as bpf(2) does."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # union bpf_attr: target_fd, attach_type, query_flags, attach_flags, prog_ids, prog_cnt
+        request = struct.pack("=IIIIQII", descriptor, _CGROUP_INET_INGRESS, _QUERY_EFFECTIVE, 0, 0, 0, 0)
+        attributes = ctypes.create_string_buffer(request, len(request))
+        system_call(_PROG_QUERY, attributes)
+        count: int = struct.unpack_from("=I", attributes.raw, 24)[0]
+        return count
+    finally:
+        os.close(descriptor)
 
 
 def named(links: Iterable[NetfilterLink]) -> tuple[OtherFilter, ...]:

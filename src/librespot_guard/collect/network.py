@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from librespot_guard.collect import namespaces
-from librespot_guard.collect.bpf import read_bpf_filters
+from librespot_guard.collect.bpf import read_bpf_filters, read_cgroup_filters
 from librespot_guard.collect.ipset import read_ipsets
 from librespot_guard.collect.legacy import read_legacy
 from librespot_guard.collect.links import read_addresses, read_groups, read_links, read_neighbours
 from librespot_guard.collect.netlink import NETLINK_ROUTE, Netlink
 from librespot_guard.collect.nft import read_listing, read_nft, read_saves
 from librespot_guard.collect.otherfilters import read_other_filters
-from librespot_guard.collect.owners import read_cgroups, read_owners
+from librespot_guard.collect.owners import cgroup2_mount, read_cgroups, read_owners
 from librespot_guard.collect.routes import read_routes, read_rules
 from librespot_guard.collect.sockets import read_listeners
 from librespot_guard.collect.sysctls import read_sysctls
 from librespot_guard.errors import MachineError
-from librespot_guard.snapshot import FilterText, Gap, LegacyTable, Namespace
+from librespot_guard.snapshot import FilterText, Gap, LegacyTable, Namespace, OtherFilter
 
 _LEGACY = {"iptables-legacy": "ipv4", "ip6tables-legacy": "ipv6"}
 T = TypeVar("T")
@@ -77,10 +77,14 @@ def read_namespace(
     read = {(one.family, one.name) for one in legacy}
     other = tuple(o for o in other if (_LEGACY.get(o.kind), o.where) not in read)
     ipsets = attempt("ipsets", read_ipsets, None)
-    # the kernel lists these for the whole machine
-    other = (*other, *attempt("BPF programs on netfilter hooks", read_bpf_filters, (), whole=True))
     groups = attempt("multicast groups", read_groups, ())
     listeners, blind = attempt("sockets", lambda: read_listeners(index, pids, paths), ((), ()))
+
+    def programs() -> tuple[OtherFilter, ...]:
+        # the kernel lists links for the whole machine
+        return (*read_bpf_filters(), *read_cgroup_filters((one.cgroup for one in listeners), cgroup2_mount()))
+
+    other = (*other, *attempt("BPF programs on netfilter hooks and cgroups", programs, (), whole=True))
     nft = attempt("packet filter (nf_tables)", read_nft, None)
     printed = read_listing(nft.generation) if nft is not None and nft.data else None
     listing = None if printed is None else FilterText("nft-json", "nft -j list ruleset", printed)

@@ -1,7 +1,7 @@
 """Packet filters that are on the path but are no nf_tables: legacy iptables, XDP, tc, IPVS, bridge-nf-call.
 
-They are detected and named, not analysed. BPF programs on netfilter hooks are `collect.bpf`'s; those attached as links to tcx or to
-cgroups leave no trace in the interfaces read here.
+They are detected and named, not analysed. BPF programs on netfilter hooks and cgroups are `collect.bpf`'s; those attached as links to
+tcx leave no trace in the interfaces read here.
 
 Encodes include/uapi/linux/rtnetlink.h, pkt_sched.h and netfilter_ipv4/ip_tables.h.
 """

@@ -51,7 +51,7 @@ def _sockets(folder: str) -> Iterator[int]:
 
 def read_cgroups() -> dict[int, str]:
     """The cgroup v2 paths by id, which is the inode number of the folder; empty where there is no cgroup2 mount."""
-    root = _cgroup2_mount()
+    root = cgroup2_mount()
     if root is None:
         return {}
     found: dict[int, str] = {}
@@ -67,7 +67,8 @@ def read_cgroups() -> dict[int, str]:
     return found
 
 
-def _cgroup2_mount() -> Path | None:
+def cgroup2_mount() -> Path | None:
+    """Where the cgroup v2 tree is; None where it is not mounted."""
     for line in Path("/proc/thread-self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
         if after.startswith("cgroup2 "):

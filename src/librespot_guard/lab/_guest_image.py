@@ -25,6 +25,9 @@ ADDRESS, ADDRESS6 = "192.168.10.2", "fd00:10::2"
 _PACKAGES = (
     "systemd-sysv",
     "dbus",
+    # with these a user has a manager of his own, as on an installed Debian
+    "libpam-systemd",
+    "dbus-user-session",
     "udev",
     "nftables",
     "iproute2",
@@ -40,7 +43,7 @@ _MASKED = (
     *(f"{name}.timer" for name in ("apt-daily", "apt-daily-upgrade", "dpkg-db-backup", "e2scrub_all", "fstrim")),
     *(f"{name}.mount" for name in ("dev-hugepages", "dev-mqueue", "sys-fs-fuse-connections", "sys-kernel-config")),
     *(f"{name}.mount" for name in ("sys-kernel-debug", "sys-kernel-tracing")),
-    *(f"systemd-{name}.service" for name in ("binfmt", "logind", "pstore", "update-utmp", "user-sessions")),
+    *(f"systemd-{name}.service" for name in ("binfmt", "pstore", "update-utmp", "user-sessions")),
     "e2scrub_reap.service",
     "getty.target",
     "proc-sys-fs-binfmt_misc.automount",

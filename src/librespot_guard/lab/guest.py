@@ -102,14 +102,24 @@ class Guest:
                 if self._qemu.poll() is not None or time.monotonic() > deadline:
                     raise self._gone("QEMU did not start") from None
                 time.sleep(0.02)
-        self._await_boot(deadline)
+        try:
+            self._await_boot(deadline)
+        except MachineError:
+            # the next start is a new one
+            self.cut()
+            raise
 
     def _await_boot(self, deadline: float) -> None:
         before = self.boot_id
         while self.boot_id == before:
             head, _ = self._receive(deadline)
             self.boot_id = str(head.get("boot", before))
-        self.run(["systemctl", "is-system-running", "--wait"], timeout=deadline - time.monotonic())
+        left = deadline - time.monotonic()
+        # what it waits for can still be asked when it waits for too long
+        waiting = ["timeout", str(max(1, int(left) - 30)), "systemctl", "is-system-running", "--wait"]
+        if self.run(waiting, timeout=left).returncode == 124:
+            jobs = self.run(["systemctl", "list-jobs", "--no-pager"]).stdout
+            raise self._gone(f"the guest does not come up: {jobs}")
 
     def run(
         self,

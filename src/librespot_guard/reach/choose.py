@@ -33,7 +33,8 @@ def ask(engine: Engine, dst: int, dport: int) -> tuple[Answer, str]:
     """The better of the two answers to a question of `engine`, and the name of the engine that gave it."""
     first = engine.ask(dst, dport)
     link = engine.world.link(engine.iface)
-    doubts = engine.world.doubts_about(engine.iface, engine.family)
+    world = engine.world
+    doubts = (*world.doubts_about(engine.iface, engine.family), *world.doubts_at(engine.proto, dport))
     open_reasons = [r for r in first.because if r not in doubts and not any(word in r for word in _UNKNOWABLE)]
     # the second engine knows one order of chains and one namespace
     apart = engine.forwards or any(r.startswith("order-dependent") for r in first.because)

@@ -240,6 +240,8 @@ class Engine:
                 parts: dict[IntervalSet, Region] = {}
                 for arrival in run.arrivals:
                     if self._wanted(walkers, arrival, entry, (dst, dport)):
+                        if arrival.world is not None:
+                            doubts |= dict.fromkeys(arrival.world.doubts_at(self.proto, arrival.environment.dport))
                         add(delivered, arrival.region)
                         add(parts.setdefault(run.refused(arrival), {}), arrival.region)
                         if arrival.crossed:

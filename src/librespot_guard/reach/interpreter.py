@@ -108,7 +108,9 @@ def _library(world: World) -> Library:
 
 def _with_doubts(world: World, packet: Packet, answer: Trace) -> Trace:
     """A packet that passes is undecided where another filter may stop it."""
+    at = answer.listener
     doubts = world.doubts_about(packet.iface, packet.family)
+    doubts += world.doubts_at(at.proto, at.port) if at is not None else ()
     if doubts and answer.verdict in ("delivered", "forwarded"):
         return Trace("undecided", answer.trail, doubts)
     return answer

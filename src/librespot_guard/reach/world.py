@@ -19,7 +19,7 @@ class World:
     """A namespace and its ruleset.
 
     `doubts` are reasons that hold for every answer (rules that could not be read), `filters` packet filters of other kinds, which
-    may stop packets of one interface or one family: `doubts_about` tells which count.
+    may stop packets of one interface or one family, or at one socket: `doubts_about` and `doubts_at` tell which count.
     """
 
     namespace: Namespace
@@ -42,6 +42,17 @@ class World:
         named = (f for f in self.filters if _concerns(f, iface, family))
         said = (f"{f.kind} {f.where}: this kind of packet filter is not analysed" for f in named)
         return (*self.doubts, *said, *self._bridged(iface))
+
+    def doubts_at(self, proto: str, port: int | None) -> tuple[str, ...]:
+        """Why a packet that is delivered to a port (None: to some port) may be stopped at its socket by something that is not analysed.
+
+        The programs of a cgroup see what the sockets in it receive, and nobody else's (sk_filter_trim_cap of net/core/filter.c).
+        """
+        seen = {o.where: o for o in self.filters if o.kind == "bpf-cgroup"}
+        hit = (
+            {s.cgroup for s in self.namespace.listeners if s.proto == proto and port in (None, s.port)} if seen else ()
+        )
+        return tuple(f"{seen[w].kind} {w}: this kind of packet filter is not analysed" for w in seen if w in hit)
 
     def doubts_leaving(self, dev: str) -> tuple[str, ...]:
         """Why a packet that leaves by `dev` may be stopped on its way out by something that is not analysed.
@@ -117,6 +128,8 @@ class World:
 def _concerns(other: OtherFilter, iface: str, family: str) -> bool:
     if other.kind in ("xdp", "tc", "bridge-nf-call", "ebtables"):
         return other.where == iface
+    if other.kind == "bpf-cgroup":
+        return False  # it is no hook of an interface: `doubts_at`
     if other.kind == "bpf-netfilter" and other.where.startswith("ipv"):
         return other.where.startswith(family)
     if other.kind.endswith("tables-legacy"):

@@ -1,6 +1,6 @@
 """The facts about a host: frozen values and their JSON form."""
 
-from librespot_guard.snapshot.boot_facts import Boot, LoadedLine, UnitFacts, UnitLine
+from librespot_guard.snapshot.boot_facts import Boot, FilterStep, LoadedLine, UnitFacts, UnitLine
 from librespot_guard.snapshot.codec import dumps, loads
 from librespot_guard.snapshot.facts import (
     Address,
@@ -33,6 +33,7 @@ __all__ = [
     "Boot",
     "Connection",
     "Container",
+    "FilterStep",
     "FilterText",
     "Gap",
     "Group",

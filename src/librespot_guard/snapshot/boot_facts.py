@@ -22,6 +22,29 @@ class LoadedLine:
 
 
 @dataclass(frozen=True, slots=True)
+class FilterStep:
+    """One transaction of the packet filter that a unit makes: before it all is as it was, behind it all is as it says.
+
+    Attributes:
+        key: the Exec setting that leads to it, "ExecReload".
+        text: the command.
+        origin: its "FILE:LINE".
+        family: "ipv4" or "ipv6" of iptables, "" of nft.
+        removes: "rules" if rules go and the policies of chains stay, "tables" if these go too, "all" if all tables go, "" if nothing goes.
+        loads: whether it brings rules.
+        closes: whether the policy of the chain is to drop, behind it; None where it does not say.
+    """
+
+    key: str
+    text: str
+    origin: str
+    family: str = ""
+    removes: str = ""
+    loads: bool = False
+    closes: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class UnitFacts:
     """A unit with its drop-ins, as far as order, confinement and packet filters go.
 
@@ -31,6 +54,8 @@ class UnitFacts:
         wanted_by: the units that have it in their `.wants` or `.requires` folder: it is enabled.
         filters: whether it loads a packet filter.
         removes: the lines of files that it loads which remove rules.
+        brings: the tables ("inet filter") that are there when it has started on an empty packet filter; None where that can't be told.
+        steps: what its commands do to the packet filter, in their order and key by key; None where that can't be told.
         user: the user whose manager it belongs to, "" for a unit of the system's.
     """
 
@@ -39,6 +64,8 @@ class UnitFacts:
     wanted_by: tuple[str, ...] = ()
     filters: bool = False
     removes: tuple[LoadedLine, ...] = ()
+    brings: tuple[str, ...] | None = None
+    steps: tuple[FilterStep, ...] | None = None
     user: str = ""
 
     def all(self, *keys: str) -> tuple[UnitLine, ...]:
@@ -50,8 +77,8 @@ class UnitFacts:
         return tuple(found)
 
     def names(self, *keys: str) -> frozenset[str]:
-        """The units that such settings name."""
-        return frozenset(name for line in self.all(*keys) for name in line.value.split())
+        """The units that settings of order or of wants name; an empty value forgets none (systemd.unit(5): they can only be added to)."""
+        return frozenset(name for line in self.lines if line.key in keys for name in line.value.split())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from librespot_guard.audit.checks._rules import whose
 from librespot_guard.audit.context import Context
 from librespot_guard.audit.model import Check, Finding, Unable
-from librespot_guard.audit.ordering import NETWORK_PRE, started_before
+from librespot_guard.audit.ordering import NETWORK_PRE, in_a_circle, started_before
 from librespot_guard.audit.sources import listed
+from librespot_guard.firewall.model import Table
 from librespot_guard.snapshot import Boot, Service, UnitFacts
 
 _NO_WRITER = ("nftables", "iptables")
@@ -44,27 +45,39 @@ def _removes(check: Check, context: Context) -> Iterator[Finding | Unable]:
         if any(s.unit for s in context.snapshot.services):
             yield boot
         return
-    writers: dict[str, list[str]] = {}
     home = context.snapshot.home.id
-    if context.filter_known(home):
-        for table in context.world(home).ruleset.tables:
-            for chain in table.chains:
-                manager = whose(table, chain).manager
-                names = writers.setdefault(manager, []) if manager not in _NO_WRITER else []
-                if f"{table.family} {table.name}" not in names:
-                    names.append(f"{table.family} {table.name}")
+    known: tuple[Table, ...] = context.world(home).ruleset.tables if context.filter_known(home) else ()
     for unit in boot.units:
         if not (unit.removes and unit.wanted_by):
             continue
         lines = [f"{line.origin}: `{line.text}`" for line in unit.removes]
-        lines += [f"it takes table {listed(tables)} of {writer} with it" for writer, tables in sorted(writers.items())]
+        writers = _lost(known, unit)
+        named = sorted(filter(None, writers))
+        lines += [f"it takes table {listed(writers[name])} of {name} with it" for name in named]
+        if "" in writers:
+            lines.append(f"it takes table {listed(writers[''])} with it, and loads no file that brings it back")
         yield check.finding(
             None,
             [f"{unit.name} starts with this host (wanted by {listed(unit.wanted_by)})", *lines],
             severity="medium" if writers else None,
-            here=f"Here {listed(sorted(writers))} would have to be restarted after it." if writers else "",
+            here=f"Here {listed(named)} would have to be restarted after it." if named else "",
             place=unit.name,
         )
+
+
+def _lost(tables: Iterable[Table], unit: UnitFacts) -> dict[str, list[str]]:
+    """The tables that a restart of the unit takes and does not bring back, by the program that wrote them, "" where none is known."""
+    found: dict[str, list[str]] = {}
+    for table in tables:
+        name = f"{table.family} {table.name}"
+        if name in (unit.brings or ()):
+            continue
+        managers = dict.fromkeys(whose(table, chain).manager for chain in table.chains)
+        others = [manager for manager in managers if manager not in _NO_WRITER]
+        # whether rules of the administrator's own come back is known only where all that the unit loads is
+        for manager in others or ([""] if unit.brings is not None and managers else []):
+            found.setdefault(manager, []).append(name)
+    return found
 
 
 REMOVES = Check(
@@ -74,7 +87,8 @@ REMOVES = Check(
     threats=("unauthorised-access", "denial-of-service"),
     what=(
         "Looks through the units that load a packet filter and are enabled, their drop-ins, and the files that they load, for `flush ruleset` and for "
-        "`iptables -F` without a chain. Medium if tables of another program are loaded, which such a line removes."
+        "`iptables -F` without a chain. Medium if tables are loaded that such a line removes and the unit does not bring back: those of another "
+        "program, or, where all that the unit loads is files of nft, any that none of them has."
     ),
     why=(
         "`systemctl restart nftables` (an update does it too) removes all tables, also those of Docker, firewalld or librespot-guard, and brings back "
@@ -110,13 +124,30 @@ def _race(check: Check, context: Context) -> Iterator[Finding | Unable]:
                     *(f"{one.name} loads rules and is not before {NETWORK_PRE}: {_order(one)}" for one in behind),
                     f"{unit.name} is not ordered after {listed(one.name for one in behind)}: {_order(unit)}",
                 ],
-                fix=(
-                    f"`systemctl edit {behind[0].name}`: `[Unit]`, `Wants={NETWORK_PRE}`, `Before={NETWORK_PRE}`",
-                    f"or `systemctl edit {unit.name}`: `[Unit]`, `After={behind[0].name}`",
-                ),
+                fix=tuple(_sooner(boot, behind[0], unit)),
                 verify=f"systemd-analyze critical-chain {unit.name}",
                 place=unit.name,
             )
+
+
+def _sooner(boot: Boot, rules: UnitFacts, service: UnitFacts) -> Iterator[str]:
+    """How the rules come first: by drop-ins where these do; what orders a unit can be added there, and not taken away."""
+    added = f"`Wants={NETWORK_PRE}` and `Before={NETWORK_PRE}`"
+    if not in_a_circle(boot, rules.name, NETWORK_PRE):
+        yield f"`systemctl edit {rules.name}`: `[Unit]`, {added}"
+    else:
+        holding = [
+            line
+            for line in rules.all("After")
+            if any(n == NETWORK_PRE or in_a_circle(boot, n, NETWORK_PRE) for n in line.value.split())
+        ]
+        out = (
+            listed(f"`After={line.value}` ({line.origin})" for line in holding)
+            or "what makes it start after the network"
+        )
+        yield f"`systemctl edit --full {rules.name}`: take out {out}, which no drop-in can, and put {added} there"
+    if not in_a_circle(boot, rules.name, service.name):
+        yield f"or `systemctl edit {service.name}`: `[Unit]`, `After={rules.name}`"
 
 
 def _order(unit: UnitFacts) -> str:

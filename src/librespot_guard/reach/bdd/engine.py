@@ -215,7 +215,12 @@ class BddEngine:
                 reason = str(error) or reason
                 break
         everything = IntervalSet.full(self.width)
-        return BddAnswer(everything, IntervalSet(), (reason, *self._doubts), shown_may=everything)
+        return BddAnswer(
+            everything,
+            IntervalSet(),
+            (reason, *self._doubts, *self.world.doubts_at(self.proto, dport)),
+            shown_may=everything,
+        )
 
     def _ask(self, dst: int, dport: int, nodes: int) -> BddAnswer:
         starts = None if self._raw else self._edges[0]
@@ -223,7 +228,8 @@ class BddEngine:
         martian = IntervalSet()
         listed = True
         passes: list[tuple[int, int, Space, Function, Function]] = []
-        because: dict[str, None] = dict.fromkeys(self._doubts)
+        doubts = (*self._doubts, *self.world.doubts_at(self.proto, dport))
+        because: dict[str, None] = dict.fromkeys(doubts)
         space = Space(self.width, starts, nodes)
         for entry in self._entries(dst):
             space.begin()
@@ -245,7 +251,7 @@ class BddEngine:
         if not space.roomy():
             raise DDMemoryError("no room for questions about the answer")
         sets = {name: IntervalSet.of(pairs) for name, pairs in bounds.items()}
-        if self._doubts:
+        if doubts:
             sets["must"] = sets["shown_must"] = IntervalSet()
         if not listed:
             because["more separate ranges of addresses than can be listed"] = None
