@@ -135,7 +135,7 @@ def _unanswered(service: Service, answers: Answers) -> Iterator[Gap]:
             yield Gap(
                 f"who {service.flavour} (pid {service.pid}) says it is (getInfo, {place})",
                 told.why,
-                "look what listens there: where that is its Spotify Connect port, no app can use it",
+                "look what listens there, and whether a rule keeps this host itself out: an app that gets no such answer can't use it",
             )
 
 
