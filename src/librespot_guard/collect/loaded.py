@@ -8,7 +8,8 @@ from pathlib import Path
 from librespot_guard.collect.textfile import read
 
 _MOST_FILES = 64
-_INCLUDE = re.compile(r"^\s*include\s+[\"']([^\"']+)[\"']")
+# an include statement of nft(8)
+INCLUDE = re.compile(r"^\s*include\s+[\"']([^\"']+)[\"']")
 _TABLE = re.compile(
     r"(?:^|[;{])\s*(?:(add|create|delete|destroy)\s+)?table\s+(?:(ip|ip6|inet|arp|bridge|netdev)\s+)?(\$?[\w./\\-]+)"
 )
@@ -51,7 +52,7 @@ def _file(path: str, root: str, found: dict[str, None], seen: set[str]) -> bool:
         plain = line.split("#", 1)[0]
         if re.match(r"\s*flush\s+ruleset\b", plain):
             found.clear()
-        if include := _INCLUDE.match(plain):
+        if include := INCLUDE.match(plain):
             if not all(_file(one, root, found, seen) for one in included(include[1], root)):
                 return False
             continue

@@ -9,13 +9,12 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from librespot_guard.collect.loaded import included
+from librespot_guard.collect.loaded import INCLUDE, included
 from librespot_guard.collect.textfile import read
 from librespot_guard.snapshot import FilterStep
 
 _MOST_FILES, _MOST_STEPS = 64, 500
 _OTHERS = {"ufw", "ufw-init", "firewalld", "netfilter-persistent", "ferm", "foomuuri", "shorewall", "shorewall6"}
-_INCLUDE = re.compile(r"^\s*include\s+[\"']([^\"']+)[\"']")
 _SHELLS = {"sh", "bash", "dash"}
 _BEFORE_COMMAND = {
     "if",
@@ -202,6 +201,6 @@ def _whole(path: str, root: str, seen: set[str]) -> str:
     seen.add(path)
     out = []
     for line in text.splitlines():
-        found = _INCLUDE.match(line)
+        found = INCLUDE.match(line)
         out += [_whole(one, root, seen) for one in included(found[1], root)] if found else [line]
     return "\n".join(out)
