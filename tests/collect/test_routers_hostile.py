@@ -49,6 +49,7 @@ def serve(c):
             elif mode == "deep": c.sendall(http(b"<a>" * 2000 + b"</a>" * 2000))
             elif mode == "bomb": c.sendall(http(b"<!DOCTYPE r [<!ENTITY a 'aaaaaaaaaa'>" + b"".join(b"<!ENTITY %c '%s'>" % (98 + i, b"&%c;" % (97 + i) * 10) for i in range(9)) + b"]><root>&j;</root>"))
             elif mode == "file": c.sendall(http(b"<!DOCTYPE r [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><root>&a;</root>"))
+            elif mode == "brackets": c.sendall(http(b"<root><URLBase>http://[bad</URLBase></root>"))
             elif mode == "html": c.sendall(http(b"<html><br>"))
             else: c.sendall(root())
         elif "GetExternal" in asked: c.sendall(fault("501"))
@@ -82,6 +83,7 @@ HOSTILE = {
     "file": "a document type or entities",
     "html": "no XML",
     "redirect": "HTTP status 302",
+    "brackets": "a base that is no address",
     "elsewhere": "not say that its description is on itself",
     "outside": "not say that its description is on itself",
     "name": "not say that its description is on itself",

@@ -132,7 +132,7 @@ def _beside(answer: dict[str, Any], reached: Reached, worlds: Worlds) -> None:
         click.echo("      one-way: no reply gets out, which is enough for a single UDP packet")
     for entry in answer.get("standing", ()):
         if entry["kind"] in ("stateless", "untracked", "expires"):
-            what, lets = ("for now", "") if entry["kind"] == "expires" else ("standing exception", "lets in ")
+            what, lets = ("temporary", "") if entry["kind"] == "expires" else ("standing exception", "lets in ")
             click.echo(
                 click.style(f"      {what}", fg="yellow")
                 + f": {entry['table']} {entry['chain']} handle {entry['handle']}: {entry['rule']}: {lets}{entry['lets_in']}"

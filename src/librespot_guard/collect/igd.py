@@ -89,7 +89,10 @@ def _controls(place: Place, deadline: float) -> list[_Control]:
     """The connection services in the description of a router."""
     request = f"GET {place.path} HTTP/1.1\r\n{_host(place, place.port)}\r\n"
     _, root = _answer(exchange(place.address, place.port, request, seconds=_left(deadline)), 200)
-    base = urljoin(f"http://{place.address}:{place.port}{place.path}", text_of(root, "URLBase"))
+    try:
+        base = urljoin(f"http://{place.address}:{place.port}{place.path}", text_of(root, "URLBase"))
+    except ValueError:  # brackets that hold no IPv6 address
+        raise Refused("its description has a base that is no address") from None
     found: dict[tuple[str, int, str], _Control] = {}
     for element in named(root, "service"):
         service = text_of(element, "serviceType")

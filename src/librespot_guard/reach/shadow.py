@@ -224,8 +224,8 @@ class _Scanner:
         if kind in ("jump", "goto"):
             self._call(code, rule, verdict, [b for b, left, _ in asked if left], sure=sure, context=context)
         elif sure and kind in ("accept", "drop", "reject", "return"):
-            apart = len(context.trees) > 1 and kind != "return" and context.sure and not context.leaks
-            others = _others(context.trees) if apart else []
+            above = len(context.trees) > 1 and kind != "return" and context.sure and not context.leaks
+            others = _others(context.trees) if above else []
             for box, _, nodes in asked:
                 # what returned from this chain before is not taken from its callers
                 rest = tree.rest(box, limits.PARTS) if others else None
