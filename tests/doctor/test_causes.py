@@ -112,6 +112,16 @@ def _causes(found: list[dict[str, Any]]) -> dict[str, str]:
     return {one["cause"]: one["certainty"] for one in found}
 
 
+def _last_words(daemon: Daemon, host: Host) -> str:
+    """What a daemon says that ends by itself: it may have listened for a moment before its responder fails, or not have got that far."""
+    try:
+        with daemon.start(host) as running:
+            assert running.wait(10.0) is not None, "it runs on"
+            return running.log()
+    except MachineError as error:
+        return str(error)
+
+
 @pytest.mark.parametrize("name", ["librespot-python", "librespot"])
 def test_a_healthy_speaker(name: str) -> None:
     """Announced as it is and open to its network: nothing is found, and the exit status says so."""
@@ -123,9 +133,9 @@ def test_a_healthy_speaker(name: str) -> None:
 def test_udp_5353_was_held_when_it_started(rust: Daemon) -> None:
     """A program that does not share UDP 5353 ends librespot at its start: nothing runs, and who holds the port is named."""
     with house() as home, home.running(home.speaker, sys.executable, "-c", HOLDER, says="held") as holder:
-        with pytest.raises(MachineError, match="Address already in use"):
-            rust.start(home.speaker)
+        said = _last_words(rust, home.speaker)
         status, found = home.doctor()
+    assert "Address already in use" in said
     assert status == 1
     assert _causes(found) == {"not-running": "sure", "responder-conflict": "possible"}
     assert f"process {holder.inner_pid}," in found[1]["evidence"][0]
