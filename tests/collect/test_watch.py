@@ -183,10 +183,13 @@ def test_progress_on_a_terminal_and_the_profile_after_it(how: str) -> None:
         env={**os.environ, "PYTHONPATH": ":".join(sys.path)},
     ) as watch:
         os.close(other_end)
-        shown = read_terminal(terminal, until=rb" s, \d+ service")
-        if how == "SIGTERM":
-            watch.terminate()
-        out = watch.communicate(timeout=30)[0]
+        try:
+            shown = read_terminal(terminal, until=rb" s, \d+ service")
+            if how == "SIGTERM":
+                watch.terminate()
+            out = watch.communicate(timeout=30)[0]
+        finally:
+            watch.kill()
         shown += read_terminal(terminal, until=rb"(?!)")
     os.close(terminal)
 

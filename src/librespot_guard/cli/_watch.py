@@ -1,9 +1,10 @@
 """`scan --watch`: look again and again, say what is new, and give the port profile at the end, also when interrupted."""
 
+import os
 import re
+import select
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,8 @@ from librespot_guard.collect.watched import Span, Watched
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHOWN = 20
+# milliseconds: poll(2) takes an int
+_LONGEST_POLL = 2**31 - 1
 
 
 def duration(text: str) -> float:
@@ -36,8 +39,8 @@ def run(output: str, *, seconds: float | None, interval: float) -> None:
     screen = _Screen()
     watcher = Watcher(screen.tell)
     try:
-        with suppress(KeyboardInterrupt), _until_ended() as ended:
-            while not ended.is_set() and (seconds is None or watcher.seconds < seconds):
+        with suppress(KeyboardInterrupt), until_ended() as ended:
+            while not ended.came and (seconds is None or watcher.seconds < seconds):
                 started = time.monotonic()
                 watcher.look()
                 screen.status(watcher, seconds)
@@ -55,22 +58,46 @@ def run(output: str, *, seconds: float | None, interval: float) -> None:
     common.note_gaps(watcher.gaps)
 
 
-@contextmanager
-def _until_ended() -> Iterator[threading.Event]:
-    """Is set by Ctrl-C and by SIGTERM: a look goes on to its end. The second time, KeyboardInterrupt ends it at once."""
-    ended = threading.Event()
+class End:
+    """Ctrl-C or SIGTERM came: a look goes on to its end. The second time, KeyboardInterrupt ends it at once.
 
-    def end(number: int, frame: FrameType | None) -> None:
-        if ended.is_set():
+    A pipe, and not a threading.Event: the handler runs in the very thread that waits, perhaps while that holds the lock of the event.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._poll = select.poll()
+        self._poll.register(self._read, select.POLLIN)
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """The handler of both signals."""
+        if self.came:
             signal.default_int_handler(number, frame)
-        ended.set()
+        self.came = True
+        os.write(self._write, b".")
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until it comes."""
+        self._poll.poll(min(seconds * 1000, _LONGEST_POLL))
+
+    def close(self) -> None:
+        """Once the handlers are gone."""
+        os.close(self._read)
+        os.close(self._write)
+
+
+@contextmanager
+def until_ended() -> Iterator[End]:
+    """Ctrl-C and SIGTERM are noted, and end nothing, until the block ends. In the main thread only."""
+    ended = End()
+    before = {number: signal.signal(number, ended.note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield ended
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        ended.close()
 
 
 class _Screen:
