@@ -32,7 +32,8 @@ def ask_all(
 ) -> tuple[list[Answers], tuple[Gap, ...]]:
     """Ask every candidate by getInfo, from inside its network namespace; the answers in the order of the candidates.
 
-    Only listeners that serve the network are asked: the one on loopback is that of a login, which takes a single request.
+    Only listeners that serve the network are asked: the one on loopback is that of a login, which takes a single request. A program
+    that is known and has no Spotify Connect listener is left alone: snapserver says nothing to a request on the port of its streams.
     """
     here = current_id()
     with ThreadPoolExecutor(max_workers=8) as pool:
@@ -47,7 +48,7 @@ def _ask(candidate: Candidate, *, here: str, namespaces: Mapping[str, Namespace]
     addresses = namespace.addresses if namespace else ()
     asked = [s for s in candidate.listeners if s.proto == "tcp" and not loopback(s.address)][:_MAX_ASKED]
     work = partial(_ask_each, asked, addresses)
-    if not asked:
+    if not asked or _never_answers(candidate):
         return {}, None
     try:
         return (work() if netns in (here, None) else in_namespace(candidate.process.pid, work)), None
@@ -55,19 +56,32 @@ def _ask(candidate: Candidate, *, here: str, namespaces: Mapping[str, Namespace]
         return {}, Gap("services in other network namespaces could not be asked (getInfo)", str(error), error.hint)
 
 
-def _ask_each(listeners: Iterable[Listener], addresses: Sequence[Address]) -> Answers:
-    found: Answers = {}
-    for listener in listeners:
-        for address in reached_at(listener, addresses):
-            try:
-                found[listener] = getinfo.ask(address, listener.port)
-            except TimeoutError:  # packets to it vanish: another address would only cost the same time again
-                found[listener] = getinfo.NoInfo(f"no connection within {http.SECONDS:g} seconds")
-            except OSError as error:
-                found[listener] = getinfo.NoInfo(f"no connection: {error.strerror or error}")
-                continue
-            break
-    return found
+def _never_answers(candidate: Candidate) -> bool:
+    flavour = candidate.flavour if candidate.certain else None
+    return flavour is not None and flavour.surface("connect", candidate.version) is None
+
+
+def _ask_each(listeners: Sequence[Listener], addresses: Sequence[Address]) -> Answers:
+    """Ask them side by side: one that is silent takes its time, and keeps no other waiting."""
+    if len(listeners) == 1:
+        told = [_ask_one(listeners[0], addresses)]
+    else:
+        # threads of this thread are in its network namespace
+        with ThreadPoolExecutor(max_workers=len(listeners)) as pool:
+            told = list(pool.map(partial(_ask_one, addresses=addresses), listeners))
+    return {listener: one for listener, one in zip(listeners, told, strict=True) if one is not None}
+
+
+def _ask_one(listener: Listener, addresses: Sequence[Address]) -> Info | getinfo.NoInfo | None:
+    told: Info | getinfo.NoInfo | None = None
+    for address in reached_at(listener, addresses):
+        try:
+            return getinfo.ask(address, listener.port)
+        except TimeoutError:  # packets to it vanish: another address would only cost the same time again
+            return getinfo.NoInfo(f"no connection within {http.SECONDS:g} seconds")
+        except OSError as error:
+            told = getinfo.NoInfo(f"no connection: {error.strerror or error}")
+    return told
 
 
 def reached_at(listener: Listener, addresses: Sequence[Address]) -> list[str]:
