@@ -18,6 +18,7 @@ from librespot_guard.plan.proof import prove
 from librespot_guard.policy import Entry, Match, Policy, Source, assign
 from librespot_guard.reach import IntervalSet
 from librespot_guard.snapshot import Listener, Service, ServiceListener, Snapshot
+from librespot_guard.targets import nft_text
 from librespot_guard.targets.nftables import build
 
 TODAY = date(2026, 11, 24)
@@ -54,7 +55,7 @@ class Place:
     def enforce(self) -> None:
         """Load the policy's own rules."""
         snapshot = self.snapshot()
-        self.load(build(POLICY, assign(POLICY, snapshot), snapshot.home, today=TODAY).text())
+        self.load(nft_text.table(build(POLICY, assign(POLICY, snapshot), snapshot.home, today=TODAY)))
 
     def verify(self, policy: Policy = POLICY) -> Verification:
         """Verify it."""

@@ -15,6 +15,7 @@ from librespot_guard.reach import Engine
 from librespot_guard.reach.bdd.engine import BddEngine
 from librespot_guard.reach.routing import number
 from librespot_guard.snapshot import Link, Listener, Namespace, Service, ServiceListener
+from librespot_guard.targets import nft_text
 from librespot_guard.targets.nftables import build
 from reach.fragments import HOST, SENDER, WAYS, reaches
 from reach.places import PORT, Place, place
@@ -48,7 +49,7 @@ def ours() -> str:
     entry = Entry("speaker", Match(), {})
     policy = Policy("nobody", "ops@example.org", "every year", {}, {"speaker": entry})
     here = Namespace("1", home=True, links=(Link(1, "lo", True), Link(2, "eth0", True)))
-    return build(policy, [Assignment(entry, service)], here, today=date(2026, 11, 25)).text()
+    return nft_text.table(build(policy, [Assignment(entry, service)], here, today=date(2026, 11, 25)))
 
 
 TRACKED = chain("ct state invalid drop", name="g")

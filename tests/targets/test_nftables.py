@@ -12,6 +12,7 @@ from librespot_guard.policy import Assignment, Entry, Match, Policy, Source, all
 from librespot_guard.policy.model import Where
 from librespot_guard.reach.intervals import WIDTH, IntervalSet
 from librespot_guard.snapshot import Link, Listener, Namespace, Service, ServiceListener
+from librespot_guard.targets import nft_model, nft_text
 from librespot_guard.targets.compare import canonical
 from librespot_guard.targets.nft_read import read
 from librespot_guard.targets.nftables import build
@@ -131,8 +132,12 @@ def test_the_same_policy_gives_the_same_table(case: Case) -> None:
     one = build(case.policy, case.assignments, case.namespace, today=TODAY)
     two = build(case.policy, case.assignments, case.namespace, today=TODAY)
 
-    assert (one, one.text(), canonical(one.table())) == (two, two.text(), canonical(two.table()))
-    assert read(one.table()) == one
+    assert (one, nft_text.table(one), canonical(nft_model.table(one))) == (
+        two,
+        nft_text.table(two),
+        canonical(nft_model.table(two)),
+    )
+    assert read(nft_model.table(one)) == one
     assert len(one.id) == 8
     assert all(len(chain.name) <= 31 for part in one.parts for chain in part.chains)
 
@@ -202,7 +207,7 @@ def test_two_addresses_of_one_port_are_told_apart() -> None:
     two = Assignment(other, replace(one.service, name="kitchen", listeners=(ServiceListener(second, "connect", True),)))
     both = replace(policy, services={**policy.services, "other": other})
 
-    text = build(both, [one, two], HOST, today=TODAY).text()
+    text = nft_text.table(build(both, [one, two], HOST, today=TODAY))
 
     assert "ip daddr 192.168.10.2 tcp dport 7000 goto connect_speaker" in text
     assert "ip daddr 192.168.10.3 tcp dport 7000 goto connect_other" in text
@@ -213,7 +218,7 @@ def test_an_expired_source_allows_nothing() -> None:
     policy, assignments = simple()
     ends = replace(policy, sources={"home": replace(policy.sources["home"], expires=date(2026, 11, 23))})
 
-    assert "192.168.10.0/24" not in build(ends, assignments, HOST, today=TODAY).text()
+    assert "192.168.10.0/24" not in nft_text.table(build(ends, assignments, HOST, today=TODAY))
 
 
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "eth*", "a b", "ä", "x" * 16, "", "."])

@@ -187,6 +187,7 @@ def _arm(made: "Plan", seconds: int, about: dict[str, str]) -> dict[str, Any]:
     """Load the change behind the gate and read it back."""
     from librespot_guard.apply import machine  # noqa: PLC0415
     from librespot_guard.apply.journal import State  # noqa: PLC0415
+    from librespot_guard.targets import nft_model  # noqa: PLC0415
     from librespot_guard.targets.compare import canonical  # noqa: PLC0415
     from librespot_guard.targets.syntax import GuardTable  # noqa: PLC0415
 
@@ -199,8 +200,8 @@ def _arm(made: "Plan", seconds: int, about: dict[str, str]) -> dict[str, Any]:
             raise Refused("the rules of this host changed while the plan was made", hint="run `apply` again")
         pending = machine.arm(state, made.change.to_json(), seconds, about)
         loaded = _loaded()
-        planned = GuardTable(made.current.confirmed if made.current else None, made.wanted.confirmed).table()
-        if loaded is None or loaded != canonical(planned):
+        planned = GuardTable(made.current.confirmed if made.current else None, made.wanted.confirmed)
+        if loaded is None or loaded != canonical(nft_model.table(planned)):
             machine.cancel(state, pending, "what was loaded is not what was planned", "failed")
             raise RolledBack(
                 "what the kernel loaded is not what was planned, so it is undone",

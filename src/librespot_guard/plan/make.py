@@ -19,7 +19,7 @@ from librespot_guard.policy import Assignment, Policy, assign
 from librespot_guard.reach import world
 from librespot_guard.snapshot import Snapshot
 from librespot_guard.snapshot.setting_file import SettingFile
-from librespot_guard.targets import nftables
+from librespot_guard.targets import nft_model, nft_text, nftables
 from librespot_guard.targets.nft_read import Foreign, find, read
 from librespot_guard.targets.syntax import FAMILY, TABLE, GuardTable
 
@@ -69,7 +69,7 @@ def make(
     after, proved = before, ""
     locked: tuple[Lockout, ...] = ()
     if wanted is not None:
-        after = before.replaced(wanted.table())
+        after = before.replaced(nft_model.table(wanted))
         warnings += advice.lost_ports(wanted, current)
         if current and current.gated:
             warnings.append(f"the change {current.gated.id} is pending: confirm it or roll it back first")
@@ -168,7 +168,7 @@ def difference(current: GuardTable | None, wanted: GuardTable) -> str:
 def _text(table: GuardTable | None) -> list[str]:
     if table is None or table.confirmed is None:
         return []
-    return GuardTable(table.confirmed).text().replace(f"_{table.confirmed.id}", "").splitlines()
+    return nft_text.table(GuardTable(table.confirmed)).replace(f"_{table.confirmed.id}", "").splitlines()
 
 
 def _same(wanted: GuardTable, current: GuardTable | None) -> bool:

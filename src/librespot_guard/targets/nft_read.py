@@ -71,7 +71,7 @@ def read(table: Table) -> GuardTable:
     except (KeyError, ValueError, StopIteration) as error:
         raise Foreign(str(error) or "an unexpected end") from None
     left = {part_id for part_id in parts if part_id not in (confirmed, gated)}
-    if canonical(_without(table, left)) != canonical(found.table()):
+    if canonical(_without(table, left)) != canonical(nft_model.table(found)):
         raise Foreign("its chains, rules or sets are not those that this program writes")
     return found
 

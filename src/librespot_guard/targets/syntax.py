@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from librespot_guard.errors import InputError
-from librespot_guard.firewall.model import Table, Verdict
+from librespot_guard.firewall.model import Verdict
 from librespot_guard.reach.intervals import IntervalSet
 
 FAMILY, TABLE, GATE, BASE = "inet", "librespot_guard", "gate", "input"
@@ -184,15 +184,3 @@ class GuardTable:
     def parts(self) -> tuple[Part, ...]:
         """The policies in the table, in the order in which they are listed."""
         return tuple(part for part in (self.confirmed, self.gated) if part is not None)
-
-    def text(self) -> str:
-        """The nft text of the table, one `table inet librespot_guard { … }`; the time of the gate is the word `@TIMEOUT@`."""
-        from librespot_guard.targets import nft_text  # noqa: PLC0415 - the printer knows the language, not the other way round
-
-        return nft_text.table(self)
-
-    def table(self) -> Table:
-        """The table as `firewall.decode` reads it from the kernel after `text` was loaded, but for what `compare` leaves out."""
-        from librespot_guard.targets import nft_model  # noqa: PLC0415 - see text
-
-        return nft_model.table(self)
