@@ -255,6 +255,25 @@ def test_a_kernel_that_refuses_is_named_with_what_to_do() -> None:
     assert "sysctl -w user.max_user_namespaces" in done.stdout
 
 
+CHROOT = """
+mount -t tmpfs none /mnt && mkdir /mnt/root && cd /mnt/root
+for each in /*; do
+    if [ -L "$each" ]; then cp -a "$each" .
+    elif [ -d "$each" ] && [ "$each" != /mnt ]; then mkdir ".$each" && mount --rbind "$each" ".$each"; fi
+done
+exec chroot . "$0" -c "$1"
+"""
+
+
+def test_a_chroot_is_named_for_what_it_is() -> None:
+    """In a chroot the kernel refuses in ways that look like a kernel without namespaces."""
+    code = "from librespot_guard.lab.sandbox import why_not; print(why_not())"
+    with Sandbox() as box:
+        env = {"PYTHONPATH": str(SOURCE.parent)}
+        done = box.host("one").run(["unshare", "-m", "sh", "-ec", CHROOT, sys.executable, code], env=env)
+    assert "this is a chroot" in done.stdout, done.stderr
+
+
 def test_ssh_session_of_the_user_does_not_leak_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inside nobody has come by ssh: the caller's own session must not be taken for the administrator's."""
     monkeypatch.setenv("SSH_CONNECTION", "192.0.2.1 1 192.0.2.2 22")

@@ -320,6 +320,15 @@ def _open_doors(pid: int) -> Doors:
     return Doors(tuple(opened))
 
 
+def _in_a_chroot() -> bool:
+    """Whether our root is a folder on which nothing is mounted: proc(5), the fifth field of mountinfo."""
+    with contextlib.suppress(OSError):
+        return all(
+            line.split()[4] != "/" for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+        )
+    return False
+
+
 def _refusal(failure: str) -> MachineError:
     number, _, text = failure.partition(" ")
     code = int(number) if number.isdigit() else 0
@@ -340,7 +349,9 @@ def _refusal(failure: str) -> MachineError:
                     f"no throw-away namespace: the kernel forbids user namespaces ({name} = {bad})",
                     hint=f"allow them with `sysctl -w {name}={good}`, or run this as root",
                 )
-    if where == "/proc":
+    if _in_a_chroot():
+        hint = "this is a chroot, where the kernel gives no namespace of one's own; run this outside, or in a container (`systemd-nspawn -D FOLDER`)"
+    elif where == "/proc":
         hint = "this container masks parts of /proc; start it with unmasked paths (Docker: `--security-opt systempaths=unconfined`) or run this on the host"
     elif code in (errno.EINVAL, errno.ENOSYS):
         hint = "this kernel was built without user or network namespaces; run this on another machine"
