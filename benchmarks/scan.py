@@ -89,8 +89,13 @@ def look_alikes(host: Host, folder: Path) -> None:
 def renamed(daemon: Daemon, folder: Path) -> Daemon:
     """The same daemon, its program called something else, where the program is a file of its own."""
     if daemon.name in ("librespot", "spotifyd", "snapserver"):
-        program = folder / f"music-{daemon.name[:1]}{daemon.version}"
+        place = folder / f"music-{len(daemon.name)}"
+        program = place / "usr" / "bin" / f"music-{daemon.version}"
+        program.parent.mkdir(parents=True)
         shutil.copy(daemon.files[0], program)
+        # the libraries that were unpacked with a program of Debian are looked for beside it
+        for libraries in ("usr/lib", "lib"):
+            (place / libraries).symlink_to(daemon.files[0].parents[2] / libraries)
         return Daemon(daemon.name, daemon.version, (program, *daemon.files[1:]))
     return daemon
 

@@ -67,6 +67,8 @@ def measure(rounds: int, folder: Path) -> dict[str, list[float]]:
     policy.write_text(POLICY, encoding="utf-8")
     environment = {
         **os.environ,
+        # a user's Python keeps its bytecode
+        "PYTHONDONTWRITEBYTECODE": "",
         "LIBRESPOT_GUARD_STATE": str(folder / "state"),
         "LIBRESPOT_GUARD_ETC": str(folder / "root"),
     }
