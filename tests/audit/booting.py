@@ -69,8 +69,9 @@ class Transaction:
         by_units, _, by_jobs = done.stdout.partition("-> By jobs:")
         name = ""
         for line in map(str.strip, by_units.splitlines()):
-            if line.startswith("-> Unit "):
-                name = line.removeprefix("-> Unit ").rstrip(":")
+            arrow, _, rest = line.partition(" Unit ")
+            if arrow in ("->", "→"):  # by the locale
+                name = rest.rstrip(":")
             elif line.startswith("After: "):
                 self.after.setdefault(name, set()).add(line.split()[1])
         for line in map(str.strip, by_jobs.splitlines()):

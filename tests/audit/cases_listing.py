@@ -51,6 +51,7 @@ CASES = (
     has("LG602", "an accept is not printed", "medium", "the kernel lets in 192.168.10.0/24, whom the printed rules shut out", of=saved(), rules=IPTABLES),
     has("LG602", "more is printed than holds", "low", "the kernel shuts out", of=saved(f"-A INPUT -p tcp --dport {PORT} -j ACCEPT"), rules=IPTABLES),
     has("LG602", "a table is not printed", "low", "table `filter` is not printed", of=with_text("# Table `filter' is incompatible, use 'nft' tool.\n", "iptables-save"), rules=IPTABLES),
+    has("LG602", "it is cut", "low", "it prints less than there is: listing: it ends within table `filter`", of=with_text("*filter\n:INPUT DROP [0:0]\n", "iptables-save"), rules=IPTABLES),
     clean("LG602", "the same", of=saved(HOME), rules=IPTABLES),
     clean("LG602", "nothing to compare with", rules=IPTABLES),
 )  # fmt: skip

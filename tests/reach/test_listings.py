@@ -178,7 +178,9 @@ def test_agreement_on_a_live_host(host: Host, name: str, said: str) -> None:
     found = misleading(ruleset, listing.text)
 
     assert differences(ruleset, listing.text) == ()
-    assert any(said in m.truth for m in found) if said else found == ()
+    # newer versions of nft print these words themselves
+    told = not said or f'"{said}"' in listing.text
+    assert found == () if told else any(said in m.truth for m in found)
 
 
 def test_a_rule_that_the_listing_lacks(host: Host) -> None:

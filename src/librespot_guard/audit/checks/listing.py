@@ -9,6 +9,7 @@ from librespot_guard.audit.checks._words import socket_name
 from librespot_guard.audit.context import Context
 from librespot_guard.audit.model import Check, Finding, Unable
 from librespot_guard.audit.sources import FAMILY_NAMES, in_words
+from librespot_guard.errors import InputError
 from librespot_guard.firewall.agreement import differences, misleading
 from librespot_guard.firewall.legacy import SUFFIX as LEGACY
 from librespot_guard.firewall.listings import SAVES
@@ -62,14 +63,20 @@ LISTING = Check(
 
 
 def _told(context: Context, namespace: Namespace) -> tuple[World, tuple[str, ...]]:
-    """The namespace as it would be with the rules that iptables-save prints; and what that says of itself."""
+    """The namespace as it would be with the rules that iptables-save prints; and what that leaves out, in its own words."""
     texts = [t for t in namespace.texts if t.kind in (*SAVES, "ipset-save")]
-    shown = firewall.read_listings(texts, interfaces={n.name: n.index for n in namespace.links})
+    try:
+        shown = firewall.read_listings(texts, interfaces={n.name: n.index for n in namespace.links})
+    except InputError as error:
+        # iptables 1.8.11 stops in the middle at a rule that it can't read
+        return context.world(namespace.id), (str(error),)
     printed = {(t.family, t.name): t for t in shown.tables}
     whole = context.world(namespace.id).ruleset
     tables = (printed.get((t.family, t.name), t) for t in whole.tables if not t.name.endswith(LEGACY))
     ruleset = Ruleset(tuple(tables), whole.byteorder, whole.incomplete)
-    return Worlds(context.snapshot, {**context.rulesets, namespace.id: ruleset})[namespace.id], shown.incomplete
+    return Worlds(context.snapshot, {**context.rulesets, namespace.id: ruleset})[namespace.id], tuple(
+        r for r in shown.incomplete if "is not printed" in r
+    )
 
 
 def _reachable(world: World, listener: Listener) -> dict[tuple[str, str, str, int | None], reach.Answer]:
@@ -87,7 +94,7 @@ def _saved(check: Check, context: Context) -> Iterator[Finding | Unable]:
         if not any(t.kind in SAVES for t in namespace.texts) or namespace.nft is None:
             continue
         world, remarks = _told(context, namespace)
-        lines = dict.fromkeys(f"it prints less than there is: {r}" for r in remarks if "is not printed" in r)
+        lines = dict.fromkeys(f"it prints less than there is: {r}" for r in remarks)
         opened = False
         for listener in (o.listener for s in context.snapshot.services if s.netns == namespace.id for o in s.listeners):
             told = _reachable(world, listener)
@@ -124,7 +131,8 @@ SAVED = Check(
     ),
     why=(
         "A rule that nft put into a table of iptables is printed without what iptables has no words for (a set, a range, a verdict map), or not at "
-        "all, and the exit status is 0: whoever reads the print, restores it or checks it by a program has another firewall in mind."
+        "all, and the exit status is 0 (iptables 1.8.11 stops at some such rules, with status 3): whoever reads the print, restores it or checks it "
+        "by a program has another firewall in mind."
     ),
     fix=(
         "put such rules into a table of their own: `nft add table inet NAME`, with a base chain",
