@@ -240,7 +240,7 @@ def _interface(
         source = 0 if source >> 28 == 0xE or source == 0xFFFFFFFF else source
     elif flow.packet.proto == "icmpv6" and place.hook in ("ingress", "prerouting"):
         src, dst = address_number(flow.src, ""), address_number(flow.dst, "")
-        if src == 0 and dst >> 118 == 0xFE80 >> 6:
+        if src == 0 and link_scoped("ipv6", dst):
             return _stored(world, expr, flow.iif)
     mark: int | None = 0
     if expr.flags & _MARK:

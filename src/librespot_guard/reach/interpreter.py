@@ -354,7 +354,7 @@ class _Journey:
         if found.certain:
             return found.outcome, found.because, dev, hop
         ways = list(dict.fromkeys((found.outcome, "local", "drop")))
-        taken = self.choices.choose(len(ways), "routing: a routing rule has selectors that are not analysed")
+        taken = self.choices.choose(len(ways), f"routing: {found.doubt}")
         return ways[taken], found.because, dev, hop
 
 

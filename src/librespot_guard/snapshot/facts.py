@@ -83,7 +83,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class RoutingRule:
-    """A rule of the routing policy database (RTM_GETRULE); `other` is true if it has selectors not named here."""
+    """A rule of the routing policy database (RTM_GETRULE); `other` is true if it has selectors not named here.
+
+    With `suppress`, routes of its table with a prefix of this length or shorter are passed over.
+    """
 
     family: str
     priority: int
@@ -97,6 +100,7 @@ class RoutingRule:
     mask: int | None = None
     inverted: bool = False
     other: bool = False
+    suppress: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +191,7 @@ class Namespace:
     namespace the reader ran in. `sysctls` maps names such as "net.ipv4.conf.eth0.rp_filter" to text. `announcements` is what
     speakers answered on its interfaces, None if nobody asked; `mdns_unshared`: a socket holds UDP 5353 and lets no other
     program have it too; `ipv6`: the kernel gives IPv6 sockets. Where `nft` is None, `texts` may tell of the packet filter
-    instead (`snapshot import`); beside it, they hold the ipsets, and the listings that it is held against. `legacy` are the tables of legacy iptables.
+    instead (`snapshot import`, which knows no `groups`: None); beside it, they hold the ipsets, and the listings that it is held against. `legacy` are the tables of legacy iptables.
     `routers` are those that told of their port forwards, None if nobody asked (`--probe`).
     """
 
@@ -199,7 +203,7 @@ class Namespace:
     routes: tuple[Route, ...] = ()
     rules: tuple[RoutingRule, ...] = ()
     sysctls: dict[str, str] = field(default_factory=dict)
-    groups: tuple[Group, ...] = ()
+    groups: tuple[Group, ...] | None = ()
     listeners: tuple[Listener, ...] = ()
     nft: NftDump | None = None
     other_filters: tuple[OtherFilter, ...] = ()
