@@ -185,7 +185,17 @@ def test_memberships_are_not_known(guard: Guard, tmp_path: Path) -> None:
     for dst in ("224.0.0.251", "ff02::fb", "224.0.0.1", "ff02::1"):
         src = "fd00:10::9" if ":" in dst else "192.168.10.9"
         done = guard(
-            "trace", "--snapshot", path, "--iface", "eth0", "--from", src, "--to", f"udp/5353@{dst}", "--format", "jsonl"
+            "trace",
+            "--snapshot",
+            path,
+            "--iface",
+            "eth0",
+            "--from",
+            src,
+            "--to",
+            f"udp/5353@{dst}",
+            "--format",
+            "jsonl",
         )
         verdicts[dst] = json.loads(done.stdout)
     assert {dst: v["verdict"] for dst, v in verdicts.items()} == {
