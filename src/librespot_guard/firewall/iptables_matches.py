@@ -37,6 +37,7 @@ from librespot_guard.firewall.model import (
     Payload,
     Range,
     Set,
+    Unknown,
 )
 from librespot_guard.firewall.nft_json_types import TYPES, Unsupported
 
@@ -282,9 +283,19 @@ class Matches:
         return [*guard, Payload("link", 6, 6, 0), Cmp("neq" if inverted else "eq", 0, bytes.fromhex(raw))]
 
     def _physdev(self, option: Option) -> list[Expr]:
-        """Without bridged packets on the IP hooks (which are named as a packet filter of their own) none of it holds."""
-        inverted, _, _ = option
-        return [] if inverted else [Meta("nfproto", 0), Cmp("eq", 0, b"\xff")]
+        """By which ports a packet goes through a bridge (xt_physdev): none of it holds of what came in by no bridge.
+
+        What is for this host, or is routed on, is not bridged and has no port to leave by. The port that it came in by is not followed.
+        """
+        inverted, name, values = option
+        if "+" in values:
+            raise Unsupported(f"physdev {name} +")
+        if name in ("--physdev-out", "--physdev-is-out", "--physdev-is-bridged"):
+            return [] if inverted else [Meta("nfproto", 0), Cmp("eq", 0, b"\xff")]
+        if inverted:
+            raise Unsupported(f"physdev ! {' '.join((name, *values))}")
+        bridge = b"bridge".ljust(16, b"\0")
+        return [Meta("iifkind", 0), Cmp("eq", 0, bridge), Unknown(f"physdev {' '.join((name, *values))}", b"")]
 
     def _set(self, option: Option) -> list[Expr]:
         inverted, name, values = option

@@ -67,6 +67,8 @@ def _of_link(key: str, link: Link | None, byteorder: str) -> Value | Miss:
         return BREAK
     if key == "type":
         return host(link.arp_type, 2, byteorder)
+    if not link.told:
+        return unsure(4 if key == "group" else 16)
     if key == "group":
         return host(link.group, 4, byteorder)
     return BREAK if link.kind is None else sure(link.kind.encode()[:16].ljust(16, b"\0"))

@@ -14,6 +14,7 @@ from librespot_guard.snapshot.filter_facts import FilterText, LegacyTable, NftDu
 from librespot_guard.snapshot.router_facts import Router
 
 SCHEMA = "librespot-guard/snapshot/1"
+UNTOLD = "?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Gap:
 class Link:
     """A network interface (rtnetlink RTM_GETLINK).
 
-    `arp_type` is ARPHRD_* (1 Ethernet, 772 loopback, 65534 none); `kind` is IFLA_INFO_KIND ("veth", "bridge", …).
+    `arp_type` is ARPHRD_* (1 Ethernet, 772 loopback, 65534 none); `kind` is IFLA_INFO_KIND ("veth", "bridge", …), "?" where only the
+    name of the interface is known (`snapshot import`): then it is not `told`, and its `group` is not known either.
     `peer` is IFLA_LINK: the index of the other end of a veth cable, or of the device below a VLAN; `peer_netns` the id of the
     namespace that index counts in: None is this one, "?" one that was not read.
     """
@@ -45,6 +47,11 @@ class Link:
     mtu: int = 1500
     peer: int | None = None
     peer_netns: str | None = None
+
+    @property
+    def told(self) -> bool:
+        """Whether more than the name of the interface is known."""
+        return self.kind != UNTOLD
 
     @property
     def loopback(self) -> bool:

@@ -9,6 +9,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
 
 from librespot_guard.errors import InputError
 from librespot_guard.snapshot.facts import (
+    UNTOLD,
     Address,
     Gap,
     Link,
@@ -68,7 +69,10 @@ def assemble(parts: Parts, *, taken: str, tool: str) -> Snapshot:
     given += [a for a in _addresses_of(routes) if a not in given and a[1].ip not in {g[1].ip for g in given}]
     names = dict.fromkeys(["lo", *(n for n, _ in given), *(d for r in routes for d in r.devs)])
     links = tuple(
-        Link(_FIRST_INDEX + n, name, up=True, arp_type=_LOOPBACK if name == "lo" else 1) for n, name in enumerate(names)
+        Link(_FIRST_INDEX + n, name, up=True, arp_type=_LOOPBACK)
+        if name == "lo"
+        else Link(_FIRST_INDEX + n, name, up=True, kind=UNTOLD)
+        for n, name in enumerate(names)
     )
     for loopback in ("127.0.0.1/8", "::1/128"):
         if not any(a.ip == ip_interface(loopback).ip for _, a in given):
