@@ -175,3 +175,54 @@ def test_no_routes_make_it_fall_over(value: Any) -> None:
     except InputError as error:
         said = str(error)
     assert not said or re.match(r"r(\[\d+\])?: ", said)
+
+
+def test_memberships_are_not_known(guard: Guard, tmp_path: Path) -> None:
+    """Who has joined a group no listing tells: such packets are undecided, but the groups that every host joins are taken in."""
+    path = tmp_path / "s.json"
+    guard("snapshot", "import", "-o", path, "--nft-json", "-", *ADDRESSES, stdin='{"nftables": []}')
+    verdicts = {}
+    for dst in ("224.0.0.251", "ff02::fb", "224.0.0.1", "ff02::1"):
+        src = "fd00:10::9" if ":" in dst else "192.168.10.9"
+        done = guard(
+            "trace",
+            "--snapshot",
+            path,
+            "--iface",
+            "eth0",
+            "--from",
+            src,
+            "--to",
+            f"udp/5353@{dst}",
+            "--format",
+            "jsonl",
+        )
+        verdicts[dst] = json.loads(done.stdout)
+    assert {dst: v["verdict"] for dst, v in verdicts.items()} == {
+        "224.0.0.251": "undecided", "ff02::fb": "undecided", "224.0.0.1": "delivered", "ff02::1": "delivered",
+    }  # fmt: skip
+    assert "who has joined 224.0.0.251 on `eth0` is not known" in verdicts["224.0.0.251"]["because"][0]
+
+
+def test_tables_of_routes_that_only_rules_lead_to(guard: Guard, tmp_path: Path) -> None:
+    """Routing rules can't be given: where the routes show that there are some, nothing that they may decide is exact."""
+    path, routes = tmp_path / "s.json", tmp_path / "routes.json"
+    routes.write_text(
+        json.dumps(
+            [
+                {"dst": "192.168.10.0/24", "dev": "eth0", "protocol": "kernel", "scope": "link"},
+                {"dst": "default", "gateway": "192.168.10.1", "dev": "eth0"},
+                {"type": "local", "dst": "192.168.10.2", "dev": "eth0", "table": "local"},
+                {"dst": "default", "dev": "wg0", "table": "vpn", "scope": "link"},
+            ]
+        ),
+        encoding="utf-8",
+    )
+    for strict, exact in (("0", True), ("1", False)):
+        given = ("--routes", routes, "--sysctl", f"net.ipv4.conf.all.rp_filter={strict}")
+        done = guard("snapshot", "import", "-o", path, "--nft-json", "-", *given, stdin='{"nftables": []}')
+        assert done.returncode == 0, done.stderr
+        assert "the routes have tables that only such rules lead to" in done.stderr
+        answer = answers(guard, path)["eth0", "ipv4"]
+        assert answer["exact"] == exact
+        assert (not exact) == any("which routing rules lead to a routing table" in b for b in answer["inexact_because"])

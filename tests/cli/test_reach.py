@@ -59,6 +59,15 @@ def test_text_says_anybody(guard: Guard, host: Path) -> None:
     assert "this host itself" in done.stdout
 
 
+def test_text_says_what_keeps_people_out(guard: Guard, host: Path) -> None:
+    """Where routing lets nobody in, it is routing that is named; a broadcast is no address of another interface."""
+    shown = guard("reach", "--to", "udp/5353", "--snapshot", host, "--all").stdout
+
+    assert "to 224.0.0.251; kept out by routing: nobody has joined 224.0.0.251 on `eth0`" in shown
+    assert "to 255.255.255.255 (sent to everybody); no packet filter is in the way" in shown
+    assert "to 192.168.30.2 (of another interface)" in shown
+
+
 def test_a_port_without_a_listener_can_be_asked(guard: Guard, host: Path) -> None:
     """--to works whether or not something listens."""
     done = guard("reach", "--to", "udp/5353@192.168.10.2", "--snapshot", host, "--format", "json")

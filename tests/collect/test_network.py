@@ -116,7 +116,7 @@ def test_rules(facts: Namespace) -> None:
         False,
     )
     assert found["ipv4", 102].other
-    assert found["ipv4", 103].other
+    assert (found["ipv4", 103].suppress, found["ipv4", 103].other, marked.suppress) == (0, False, None)
     assert found["ipv6", 100].src == "fd00::/8"
     assert [(r.table, r.other) for r in facts.rules if r.family == "ipv4" and r.priority in (0, 32766, 32767)] == [
         (255, False),
@@ -155,7 +155,7 @@ def test_groups(host: Host) -> None:
             )
             return collect.read_namespace()[0]
 
-    groups = host.call(join).groups
+    groups = host.call(join).groups or ()
 
     assert {
         Group("ipv4", "eth0", "224.0.0.251"),

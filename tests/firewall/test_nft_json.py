@@ -153,6 +153,28 @@ def test_a_dynamic_set_without_the_word() -> None:
     assert found.flags & SET_EVAL
 
 
+def test_a_map_to_addresses_with_ports() -> None:
+    """The type of such data is one text with a dot; `dnat ip addr . port to tcp dport map @m` is read whole."""
+    known = {
+        "name": "m",
+        "type": "inet_service",
+        "map": "ipv4_addr . inet_service",
+        "handle": 3,
+        "elem": [[53, {"concat": ["10.0.0.1", 22]}]],
+    }
+    rule = [{"dnat": {"family": "ip", "addr": {"map": {"key": payload("tcp", "dport"), "data": "@m"}}}}]
+    hook = {"type": "nat", "hook": "prerouting", "prio": -100, "policy": "accept"}
+    document = json.loads(listing(rule, family="ip", hook=hook))
+    document["nftables"].insert(2, {"map": {"family": "ip", "table": "t", **known}})
+    ruleset = read_nft_json(json.dumps(document))
+    assert not ruleset.incomplete
+    (table,) = ruleset.tables
+    (element,) = table.sets[0].elements
+    assert element.data == bytes((10, 0, 0, 1, 0, 22, 0, 0))
+    (found,) = table.chains[0].rules
+    assert not any(isinstance(e, Unknown) for e in found.exprs)
+
+
 @pytest.mark.parametrize("xt", [{"type": "match", "name": "conntrack"}, {"type": "target", "name": "DNAT"}, None])
 def test_extensions_have_no_parameters(xt: Any) -> None:
     """An extension of iptables is a doubt with its name; a target may do anything."""

@@ -124,6 +124,36 @@ def test_ipv4_has_no_extension_headers(stage: Place) -> None:
         assert not answer.may
 
 
+# a routing header as this stage sends it is of type 0 and has no segment left
+ROUTED = [
+    ("--rt-type 0", "DROP", False),
+    ("--rt-type 0 --rt-segsleft 1:255", "DROP", True),
+    ("--rt-segsleft 1:255", "ACCEPT", False),
+    ("! --rt-type 4", "ACCEPT", True),
+    ("! --rt-type 0", "ACCEPT", False),
+]
+
+
+@pytest.mark.parametrize(("match", "target", "routed"), ROUTED)
+def test_routing_headers_of_iptables(stage: Place, match: str, target: str, routed: bool) -> None:
+    """`-m rt`, with which every ruleset of ufw begins: what has no routing header never matches, and the answer is exact."""
+    stage.load("")
+    try:
+        for rule in (f"-P INPUT {'DROP' if target == 'ACCEPT' else 'ACCEPT'}", f"-A INPUT -m rt {match} -j {target}"):
+            done = stage.host.run(["ip6tables-nft", *rule.split()])
+            assert done.returncode == 0, done.stderr
+        world = host(stage)
+        for kinds, arrives in (((), target == "DROP"), (("routing",), routed)):
+            packet = stage.packet(STRANGER6, HOST6, extensions=kinds)
+            assert stage.arrives(packet) == arrives
+            assert trace(world, packet).verdict == ("delivered" if arrives else "dropped")
+        first, _ = both(world, "ipv6")
+        assert first.exact or target == "ACCEPT", first.because
+        assert (number(STRANGER6) in first.must) >= (target == "DROP")
+    finally:
+        stage.load("")
+
+
 # rule that lets through, family, protocol, and: everybody ("all"), nobody ("none"), or not to be told ("open")
 CLAIMS = [
     ("tcp option maxseg exists", "ipv4", "tcp", "all"),

@@ -209,6 +209,7 @@ def test_no_such_interface() -> None:
         (dataclasses.replace(PACKET, proto="udp"), None),
         (dataclasses.replace(PACKET, state="established", flags=0x10), None),
         (dataclasses.replace(PACKET, dport=4002), "v6only is blind"),
+        (dataclasses.replace(PACKET, dst="255.255.255.255"), "TCP takes what is for one host alone"),
     ],
 )
 def test_listeners(packet: Packet, port: str | None) -> None:

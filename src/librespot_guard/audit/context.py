@@ -148,8 +148,11 @@ class Context:
             if owned.surface not in surfaces:
                 continue
             filtered, free = self._answers(service.netns, owned.listener)
+            shown = reach.telling_ways(filtered)
             for reached, bare in zip(filtered, free, strict=True):
                 question = reached.question
+                if question.beside and not any(one is reached for one in shown):
+                    continue
                 world = self.world(question.through or service.netns)
                 link = world.link(question.iface)
                 if link is None or link.loopback:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from librespot_guard.reach import Packet, chosen_extensions, cidrs
 from librespot_guard.reach.interpreter import trace
-from librespot_guard.reach.routing import text
+from librespot_guard.reach.routing import fib, number, text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from librespot_guard.cli.reach import Target
     from librespot_guard.plan.proof import Claim, Proof
-    from librespot_guard.reach import IntervalSet, Reached, Step, Trace, World, Worlds
+    from librespot_guard.reach import IntervalSet, Question, Reached, Step, Trace, World, Worlds
 
 _SHOWN = 4
 
@@ -37,6 +40,7 @@ def show(
             reached.answer.shown_may,
             reached.answer.shown_must,
             question.surplus,
+            question.beside,
             question.through,
             question.port,
         )
@@ -97,7 +101,7 @@ def _line(world: World, target: Target, reached: Reached, destinations: list[str
         )
     if question.iface == "lo":
         return
-    foreign = " (of another interface)" if question.surplus else ""
+    foreign = _foreign(world, question)
     port = f" port {question.port}, which leads here" if question.port else ""
     if question.through is None and not world.namespace.home:
         foreign += f" (inside {_space(world)})"
@@ -106,6 +110,16 @@ def _line(world: World, target: Target, reached: Reached, destinations: list[str
         click.echo("      not exact because:")
         for reason in answer.because:
             click.echo(f"        - {reason}")
+
+
+def _foreign(world: World, question: Question) -> str:
+    """Whose address a destination is, if not that of the interface."""
+    if not question.beside:
+        return " (of another interface)" if question.surplus else ""
+    if ip_address(question.dst).is_loopback:
+        return " (over the wire: route_localnet is on)"
+    own = fib(world, question.family, number(question.dst)).kind == "local"
+    return " (a route makes it this host's own)" if own else " (sent to everybody)"
 
 
 def _space(world: World) -> str:
@@ -143,12 +157,7 @@ def _through(world: World, target: Target, reached: Reached) -> str:
     """Which rules let somebody through, or keep everybody out."""
     question, answer = reached.question, reached.answer
     if not answer.may:
-        stranger = {"ipv4": "203.0.113.9", "ipv6": "2001:db8::9"}[question.family]
-        packet = Packet(
-            question.iface, stranger, question.dst, target.listener.proto, dport=question.port or target.listener.port
-        )
-        result = trace(world, packet)
-        return f"kept out by {_deciding(result)}" if result.trail else "kept out by routing"
+        return f"kept out by {_keeping_out(world, target, question)}"
     # a stranger is more telling than a neighbour: the highest source
     source = answer.may.pairs[-1][1]
     try:
@@ -168,12 +177,36 @@ def _through(world: World, target: Target, reached: Reached) -> str:
     result = trace(world, packet)
     if not result.trail and result.because:
         return "whether a rule is in the way is not known"
+    if result.verdict in ("dropped", "rejected"):
+        return "which rule may let it through is not known"
     extra = f" (by source port {choices['sport']})" if choices.get("sport") else ""
     if packet.extensions:
         extra += f" (with IPv6 extension headers in front: {', '.join(packet.extensions)})"
     if choices["dport"] != (question.port or target.listener.port):
         extra += f" (sent to port {choices['dport']}, NAT leads here)"
     return (f"let through by {_deciding(result)}" if result.trail else "no packet filter is in the way") + extra
+
+
+def _keeping_out(world: World, target: Target, question: Question) -> str:
+    """What stops a stranger, or a neighbour if routing refuses strangers; routing, if it refuses both."""
+    refused = ""
+    for source in ({"ipv4": "203.0.113.9", "ipv6": "2001:db8::9"}[question.family], *_neighbours(world, question)):
+        port = question.port or target.listener.port
+        result = trace(world, Packet(question.iface, source, question.dst, target.listener.proto, dport=port))
+        if result.verdict != "dropped" or not result.because:
+            return _deciding(result) if result.trail else "routing"
+        refused = refused or f"routing: {result.because[0]}"
+    return refused
+
+
+def _neighbours(world: World, question: Question) -> Iterator[str]:
+    """An address beside each of the interface's own."""
+    own = {number(a.address): a for a in world.namespace.addresses if a.family == question.family}
+    for value, address in own.items():
+        if address.dev == question.iface and address.prefixlen < (30 if question.family == "ipv4" else 126):
+            yield from (
+                text(question.family, n) for n in [n for n in (value ^ 1, value ^ 2, value ^ 3) if n not in own][:1]
+            )
 
 
 def _deciding(result: Trace) -> str:

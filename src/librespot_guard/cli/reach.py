@@ -82,14 +82,16 @@ def reach(
     _check_interface(snapshot, iface)
     targets = [_port(snapshot, to)] if to else list(_targets(snapshot, service))
     worlds = engine.Worlds(snapshot)
+    at = to.partition("@")[2] if to else ""
+    if at and not engine.is_here(worlds[snapshot.home.id], targets[0].listener):
+        common.note(f"note: {at} is no address of this host, so nothing is delivered to it here")
     entries: list[tuple[Target, Reached]] = []
     for target in targets:
         found = engine.answers(worlds[target.netns], target.listener)
         if to:
             found = _with_published(found, engine.handed_on(worlds[target.netns], target.listener))
         found = [r for r in found if iface in (None, r.question.iface)]
-        at = to.partition("@")[2] if to else ""
-        entries += [(target, r) for r in (found if everything or at else _telling(found))]
+        entries += [(target, r) for r in (found if everything or at else engine.telling_ways(found))]
     if source is not None:
         entries = [
             (t, r)
@@ -151,9 +153,6 @@ def _port(snapshot: Snapshot, to: str) -> Target:
         listener = Listener(
             proto, f"ipv{address.version}", str(address), int(port), v6only=None if address.version == 4 else True
         )
-        known = {a.address for a in snapshot.home.addresses}
-        if str(address) not in known and not address.is_multicast:
-            common.note(f"note: {address} is no address of this host, so nothing is delivered to it here")
     return Target(snapshot.home.id, listener, None, None, None)
 
 
@@ -174,25 +173,6 @@ def _targets(snapshot: Snapshot, name: str | None) -> Iterator[Target]:
                 yield Target(
                     service.netns, item.listener, service.name, item.surface, service.pid, service.container_name
                 )
-
-
-def _telling(found: list[Reached]) -> list[Reached]:
-    """Leave out the ways over another interface's address that let in nobody more than the interface's own address does."""
-    out = []
-    for reached in found:
-        if reached.question.surplus:
-            same = [
-                r
-                for r in found
-                if (r.question.iface, r.question.family) == (reached.question.iface, reached.question.family)
-            ]
-            own = [r for r in same if not r.question.surplus]
-            if any(not reached.answer.may - r.answer.may for r in own) or not (own or reached.answer.may):
-                continue
-            if reached.question.iface == "lo" or not reached.answer.may:
-                continue
-        out.append(reached)
-    return out
 
 
 def _with_published(own: list[Reached], onward: list[Reached]) -> list[Reached]:

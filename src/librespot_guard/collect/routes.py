@@ -55,7 +55,7 @@ _KINDS = {
 _FIB_RULE_INVERT = 2
 _ACTIONS = {1: "to_table", 2: "goto", 3: "nop", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
 _FRA_DST, _FRA_SRC, _FRA_IIFNAME, _FRA_GOTO, _FRA_PRIORITY, _FRA_FWMARK = 1, 2, 3, 4, 6, 10
-_FRA_TABLE, _FRA_FWMASK, _FRA_OIFNAME, _FRA_PAD, _FRA_PROTOCOL = 15, 16, 17, 18, 21
+_FRA_SUPPRESS_PREFIXLEN, _FRA_TABLE, _FRA_FWMASK, _FRA_OIFNAME, _FRA_PAD, _FRA_PROTOCOL = 14, 15, 16, 17, 18, 21
 _FRA_NAMED = {
     _FRA_DST,
     _FRA_SRC,
@@ -63,13 +63,15 @@ _FRA_NAMED = {
     _FRA_GOTO,
     _FRA_PRIORITY,
     _FRA_FWMARK,
+    _FRA_SUPPRESS_PREFIXLEN,
     _FRA_TABLE,
     _FRA_FWMASK,
     _FRA_OIFNAME,
 }
 # attributes that select nothing at these values: who made the rule, padding, "suppress nothing", no tunnel, no VRF, no realm
 _FRA_IDLE = {_FRA_PAD, _FRA_PROTOCOL}
-_FRA_IDLE_AT = {11: 0, 12: 0, 13: 0xFFFFFFFF, 14: 0xFFFFFFFF, 19: 0, 22: 0}
+_FRA_IDLE_AT = {11: 0, 12: 0, 13: 0xFFFFFFFF, 19: 0, 22: 0}
+_SUPPRESS_NOTHING = 0xFFFFFFFF
 
 
 def read_routes(link: Netlink, names: Mapping[int, str]) -> tuple[tuple[Route, ...], tuple[Gap, ...]]:
@@ -151,6 +153,7 @@ def read_rules(link: Netlink) -> tuple[RoutingRule, ...]:
             fields = attributes(body[_RTMSG.size :])
             unknown = set(fields) - _FRA_NAMED - _FRA_IDLE
             other = bool(tos) or any(number(fields[u], 1) != _FRA_IDLE_AT.get(u, -1) for u in unknown)
+            suppress = number(fields.get(_FRA_SUPPRESS_PREFIXLEN), _SUPPRESS_NOTHING)
             found.append(
                 RoutingRule(
                     family=FAMILIES[family],
@@ -165,6 +168,7 @@ def read_rules(link: Netlink) -> tuple[RoutingRule, ...]:
                     mask=number(fields[_FRA_FWMASK]) if _FRA_FWMASK in fields else None,
                     inverted=bool(flags & _FIB_RULE_INVERT),
                     other=other,
+                    suppress=None if suppress == _SUPPRESS_NOTHING else suppress,
                 )
             )
     return tuple(sorted(found, key=lambda r: (r.family, r.priority)))

@@ -16,7 +16,10 @@ _GLOBAL = (
     "net.bridge.bridge-nf-call-iptables",
     "net.bridge.bridge-nf-call-ip6tables",
 )
-_IPV4 = ("rp_filter", "accept_local", "route_localnet", "forwarding", "src_valid_mark", "accept_source_route")
+_IPV4 = (
+    "rp_filter", "accept_local", "route_localnet", "forwarding", "src_valid_mark", "accept_source_route", "send_redirects",
+    "bc_forwarding",
+)  # fmt: skip
 _IPV6 = ("forwarding", "force_forwarding", "disable_ipv6", "accept_ra")
 
 

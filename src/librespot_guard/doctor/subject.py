@@ -100,7 +100,7 @@ class Subject:
 
     def joined(self, way: Way) -> bool:
         """Whether anybody in its namespace listens to the group of mDNS by a way; True if the groups could not be read."""
-        groups = self.space.groups
+        groups = self.space.groups or ()
         return not groups or any((g.dev, g.address) == (way.iface, MDNS[way.family]) for g in groups)
 
     def _union(self, way: Way, proto: str, targets: list[tuple[str, int]]) -> Bounds:

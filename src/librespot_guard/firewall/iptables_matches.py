@@ -37,7 +37,9 @@ from librespot_guard.firewall.model import (
     Payload,
     Range,
     Set,
+    Unknown,
 )
+from librespot_guard.firewall.model_beyond import Exthdr
 from librespot_guard.firewall.nft_json_types import TYPES, Unsupported
 
 _STATES = {"INVALID": 1, "ESTABLISHED": 2, "RELATED": 4, "NEW": 8, "UNTRACKED": 64}
@@ -282,9 +284,28 @@ class Matches:
         return [*guard, Payload("link", 6, 6, 0), Cmp("neq" if inverted else "eq", 0, bytes.fromhex(raw))]
 
     def _physdev(self, option: Option) -> list[Expr]:
-        """Without bridged packets on the IP hooks (which are named as a packet filter of their own) none of it holds."""
-        inverted, _, _ = option
-        return [] if inverted else [Meta("nfproto", 0), Cmp("eq", 0, b"\xff")]
+        """By which ports a packet goes through a bridge (xt_physdev): none of it holds of what came in by no bridge.
+
+        What is for this host, or is routed on, is not bridged and has no port to leave by. The port that it came in by is not followed.
+        """
+        inverted, name, values = option
+        if "+" in values:
+            raise Unsupported(f"physdev {name} +")
+        if name in ("--physdev-out", "--physdev-is-out", "--physdev-is-bridged"):
+            return [] if inverted else [Meta("nfproto", 0), Cmp("eq", 0, b"\xff")]
+        if inverted:
+            raise Unsupported(f"physdev ! {' '.join((name, *values))}")
+        bridge = b"bridge".ljust(16, b"\0")
+        return [Meta("iifkind", 0), Cmp("eq", 0, bridge), Unknown(f"physdev {' '.join((name, *values))}", b"")]
+
+    def _rt(self, option: Option) -> list[Expr]:
+        """A routing header of IPv6, and what is in it (rt_mt6): what has none never matches."""
+        inverted, name, values = option
+        at, most = {"--rt-type": (2, 255), "--rt-segsleft": (3, 255)}.get(name, (0, 0))
+        if not at or len(values) != 1:
+            raise Unsupported(f"rt {name}")
+        ends = (n.to_bytes(1, "big") for n in bounds(values[0], most))
+        return [Exthdr("ipv6", 43, at, 1, 0), Range("neq" if inverted else "eq", 0, *ends)]
 
     def _set(self, option: Option) -> list[Expr]:
         inverted, name, values = option
@@ -299,5 +320,5 @@ class Matches:
         "icmp": _icmp, "icmp6": _icmp, "icmpv6": _icmp, "ipv6-icmp": _icmp,
         "conntrack": _state, "state": _state, "addrtype": _addrtype, "iprange": _iprange,
         "mark": _mark, "connmark": _connmark, "pkttype": _pkttype, "ttl": _ttl, "hl": _ttl, "length": _length,
-        "mac": _mac, "set": _set, "physdev": _physdev,
+        "mac": _mac, "set": _set, "physdev": _physdev, "rt": _rt,
     }  # fmt: skip

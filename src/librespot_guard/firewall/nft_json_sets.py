@@ -59,7 +59,8 @@ def types(value: Any, family: str, interfaces: Mapping[str, int]) -> list[Type]:
     if isinstance(value, dict):
         body = keys(value, ("typeof",))["typeof"]
         return [loaded.kind for loaded in fields(Code(family, interfaces), body)]
-    names = value if isinstance(value, list) else [value]
+    # the fields of a concatenation in the data of a map are one text
+    names = value if isinstance(value, list) else value.split(" . ") if isinstance(value, str) else [value]
     out = []
     for name in names:
         if not isinstance(name, str) or name not in TYPES or name in ("integer", "string"):

@@ -258,6 +258,17 @@ def _physdev(block: Block) -> list[Option]:
     return out
 
 
+def _rt(block: Block) -> list[Option]:
+    """Struct ip6t_rt: type, bounds of the segments left, length; which of them are asked for, and which inverted."""
+    block.need(277)
+    kind, low, high = block.word(0), block.word(4), block.word(8)
+    asked, inverted = block.xt.info[16], block.xt.info[17]
+    if asked & ~3:
+        raise Unsupported("rt with a length or addresses")
+    out: list[Option] = [(bool(inverted & 1), "--rt-type", (str(kind),))] if asked & 1 else []
+    return out + ([(bool(inverted & 2), "--rt-segsleft", (f"{low}:{high}",))] if asked & 2 else [])
+
+
 def _set(block: Block, ipsets: Mapping[int, str] | None) -> Option:
     """Struct xt_set_info: number of the set, dimensions, flags (one bit for each dimension, source; bit 0 is inversion)."""
     block.need(4, 1, 2, 3, 4)
@@ -295,6 +306,7 @@ _MATCHES: dict[str, Callable[[Block], list[Option]]] = {
     "physdev": _physdev,
     "pkttype": _pkttype,
     "rpfilter": _rpfilter,
+    "rt": _rt,
     "tcp": _tcp,
     "ttl": _ttl,
     "udp": _udp,

@@ -42,7 +42,7 @@ class Twin:
         opened: list[socket.socket] = []
         for listener in self.namespace.listeners:
             opened += _listen(listener)
-        for group in self.namespace.groups:
+        for group in self.namespace.groups or ():
             if (
                 group.address not in _JOINED_BY_KERNEL
                 and not group.address.startswith("ff02::1:ff")
@@ -166,6 +166,7 @@ def _rule(r: RoutingRule) -> list[str]:
     parts += [f"oif {r.oif}"] if r.oif else []
     parts += [f"fwmark {r.mark}/{r.mask if r.mask is not None else 0xFFFFFFFF}"] if r.mark is not None else []
     parts += [f"priority {r.priority}", f"lookup {r.table}" if r.action == "to_table" else r.action]
+    parts += [f"suppress_prefixlength {r.suppress}"] if r.suppress is not None else []
     return [" ".join(parts)]
 
 
@@ -216,7 +217,7 @@ def _essence(r: Route) -> tuple[str, int, str, str, tuple[str, ...]]:
 
 
 def _rule_essence(r: RoutingRule) -> tuple[object, ...]:
-    return r.family, r.priority, r.table, r.action, r.src, r.dst, r.iif, r.oif, r.mark, r.inverted
+    return r.family, r.priority, r.table, r.action, r.src, r.dst, r.iif, r.oif, r.mark, r.inverted, r.suppress
 
 
 def _rules(twin: Twin, byteorder: str) -> None:

@@ -67,6 +67,8 @@ def _of_link(key: str, link: Link | None, byteorder: str) -> Value | Miss:
         return BREAK
     if key == "type":
         return host(link.arp_type, 2, byteorder)
+    if not link.told:
+        return unsure(4 if key == "group" else 16)
     if key == "group":
         return host(link.group, 4, byteorder)
     return BREAK if link.kind is None else sure(link.kind.encode()[:16].ljust(16, b"\0"))
@@ -240,7 +242,7 @@ def _interface(
         source = 0 if source >> 28 == 0xE or source == 0xFFFFFFFF else source
     elif flow.packet.proto == "icmpv6" and place.hook in ("ingress", "prerouting"):
         src, dst = address_number(flow.src, ""), address_number(flow.dst, "")
-        if src == 0 and dst >> 118 == 0xFE80 >> 6:
+        if src == 0 and link_scoped("ipv6", dst):
             return _stored(world, expr, flow.iif)
     mark: int | None = 0
     if expr.flags & _MARK:

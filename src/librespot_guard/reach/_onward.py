@@ -40,15 +40,18 @@ def onward(world: World, family: str, iface: str, dst: int, *, mark: int | None 
     ]
 
 
-def answerable(world: World, family: str, iface: str) -> IntervalSet:
-    """The sources to which the way back leads out of the interface they come in by: those that need not be spoofed."""
+def answerable(world: World, family: str, iface: str, replier: int | None = None) -> IntervalSet:
+    """The sources to which the way back leads out of the interface they come in by: those that need not be spoofed.
+
+    `replier` is the address that answers: a host with two uplinks often has a routing rule for each of its addresses.
+    """
     link = world.link(iface)
     if link is not None and link.loopback:
         return IntervalSet.full(WIDTH[family])
     pairs = []
     for low, high in routing.elementary(world, family):
         local_link = family == "ipv6" and low >> 118 == 0xFE80 >> 6
-        found = routing.fib(world, family, low, dev=iface if local_link else None)
+        found = routing.fib(world, family, low, source=replier, dev=iface if local_link else None)
         if found.kind == "unicast" and iface in found.devs:
             pairs.append((low, high))
     return IntervalSet.of(pairs)

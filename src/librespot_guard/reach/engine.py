@@ -160,7 +160,8 @@ class Engine:
         link = self.world.link(self.iface)
         fixed = {"daddr": dst, "dport": dport, "iifname": interface_number(self.iface)}
         if link is not None:
-            fixed |= {"iif": link.index, "iiftype": link.arp_type, "iifgroup": link.group}
+            fixed |= {"iif": link.index, "iiftype": link.arp_type}
+            fixed |= {"iifgroup": link.group} if link.told else {}
         if not all(dead(shape, fixed) for shape in self._changing):
             return None
         return self._scoped(frozenset(op for op in self._operations if isinstance(op, Test) and impossible(op, fixed)))

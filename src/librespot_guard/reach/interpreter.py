@@ -10,7 +10,7 @@ source NAT at 100 and the socket, or forward and postrouting. The packet opens a
 """
 
 from dataclasses import replace
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
 from librespot_guard.errors import InputError
 from librespot_guard.firewall.model import Chain, Table, Verdict
@@ -32,10 +32,11 @@ from librespot_guard.reach._concrete_flow import (
 from librespot_guard.reach._concrete_rules import ACCEPT, Library, Runner
 from librespot_guard.reach._concrete_values import Choices, Undecidable, is_sure
 from librespot_guard.reach._passage import MOST_HOPS
+from librespot_guard.reach._sockets import socket_of
 from librespot_guard.reach.packet import Into, Packet, Step, Trace
 from librespot_guard.reach.routing import deliver, fib, number
 from librespot_guard.reach.world import World
-from librespot_guard.snapshot import Link, Listener
+from librespot_guard.snapshot import Link
 
 _DEFRAG, _CONNTRACK, _NAT_DST, _NAT_SRC = -400, -200, -100, 100  # enum nf_ip_hook_priorities
 # how many ways through the rules are followed, and how many rules run in all, before the answer is "undecided"
@@ -247,7 +248,7 @@ class _Journey:
     def _end(self, verdict: str) -> Trace:
         if verdict == "delivered" and (why := lost_behind(self.flow)):
             return Trace("dropped", tuple(self.trail), (why,))
-        listener = _listener(self.world, self.flow) if verdict == "delivered" else None
+        listener = socket_of(self.world, self.flow) if verdict == "delivered" else None
         return Trace(verdict, tuple(self.trail), (), listener)
 
     def _run(self, table: Table, chain: Chain, hook: str) -> str | None:
@@ -354,7 +355,7 @@ class _Journey:
         if found.certain:
             return found.outcome, found.because, dev, hop
         ways = list(dict.fromkeys((found.outcome, "local", "drop")))
-        taken = self.choices.choose(len(ways), "routing: a routing rule has selectors that are not analysed")
+        taken = self.choices.choose(len(ways), f"routing: {found.doubt}")
         return ways[taken], found.because, dev, hop
 
 
@@ -363,34 +364,3 @@ def _stops(verdict: Verdict) -> str | None:
     if verdict is ACCEPT or verdict.kind == "accept":
         return None
     return {"drop": "dropped", "reject": "rejected"}.get(verdict.kind, "dropped")
-
-
-def _listener(world: World, current: Flow) -> Listener | None:
-    """The socket that receives a delivered packet: an exact address before a wildcard, a bound device before none.
-
-    Scores as compute_score of net/ipv4/inet_hashtables.c and net/ipv4/udp.c: an IPv4 socket before a dual-stack one.
-    """
-    packet = current.packet
-    if (
-        not current.ported
-        or not is_sure(current.dst)
-        or (packet.proto == "tcp" and packet.state in ("established", "related"))
-    ):
-        return None
-    port = int.from_bytes(current.port(destination=True)[0], "big")
-    dst = ip_address(current.dst[0])
-    best: tuple[tuple[bool, bool, bool], Listener] | None = None
-    for listener in world.namespace.listeners:
-        if listener.proto != packet.proto or listener.port != port or listener.device not in (None, packet.iface):
-            continue
-        bound = ip_address(listener.address)
-        if isinstance(bound, IPv6Address) and bound.ipv4_mapped is not None:
-            bound = bound.ipv4_mapped
-        wildcard = int(bound) == 0
-        dual = wildcard and bound.version == 6 and listener.v6only is False
-        if not (bound == dst or (wildcard and (bound.version == dst.version or dual))):
-            continue
-        score = (not wildcard, listener.device is not None, listener.family == current.family)
-        if best is None or score > best[0]:
-            best = (score, listener)
-    return best[1] if best else None

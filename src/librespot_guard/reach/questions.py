@@ -1,7 +1,7 @@
 """Which questions to ask about a listener: every way a packet can come to it.
 
 Linux delivers a packet to any local address over any interface (the weak host model), so each interface is asked with each of
-the host's addresses; `surplus` marks those that are not the interface's own.
+the host's addresses; `surplus` marks those that are not the interface's own, and those of everybody (`_beside`).
 """
 
 from collections.abc import Collection
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from librespot_guard.reach import choose, routing
+from librespot_guard.reach._beside import beside, is_here, on_link
 from librespot_guard.reach._onward import answerable, broadcasts
 from librespot_guard.reach.answer import Answer
 from librespot_guard.reach.engine import Engine
@@ -23,9 +24,9 @@ MDNS_PORT = 5353
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One way to a listener: in over `iface`, to the address `dst`. `surplus`: the address belongs to another interface.
+    """One way to a listener: in over `iface`, to the address `dst`. `surplus`: the address is not one of the interface's own.
 
-    `through` is the id of the namespace by which packets come if the listener is in one behind it (a container), and `port` the
+    `beside`: it is no address of the host at all, but what is sent there is taken in. `through` is the id of the namespace by which packets come if the listener is in one behind it (a container), and `port` the
     port that is then asked for at `dst`: that of the listener, or one published by address translation.
     """
 
@@ -35,6 +36,7 @@ class Question:
     surplus: bool = False
     through: str | None = None
     port: int | None = None
+    beside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ def questions(world: World, listener: Listener) -> list[Question]:
         for link in namespace.links:
             if not link.up or link.master is not None or (listener.device not in (None, link.name)):
                 continue
+            others: list[str] = []
             if wildcard:
                 here = [a.address for a in own if a.dev == link.name]
                 elsewhere = [
@@ -102,10 +105,10 @@ def questions(world: World, listener: Listener) -> list[Question]:
                 targets = [(a, False) for a in here] + [(a, True) for a in elsewhere]
                 if listener.proto == "udp" and listener.port == MDNS_PORT and not link.loopback:
                     targets.append((MDNS[family], False))
-            elif (
-                any(a.address == fixed for a in own) or ip_address(fixed).is_multicast or ip_address(fixed).is_loopback
-            ):
-                mine = any(a.address == fixed and a.dev == link.name for a in own) or ip_address(fixed).is_multicast
+                asked = {dst for dst, _ in targets}
+                others = [dst for dst in beside(world, listener, family, link) if dst not in asked]
+            elif is_here(world, listener):
+                mine = on_link(world, fixed, link.name)
                 if link.loopback or mine or _routable(family, fixed, loopback=False) or ip_address(fixed).is_loopback:
                     targets = [(fixed, not mine)]
                 else:
@@ -113,6 +116,7 @@ def questions(world: World, listener: Listener) -> list[Question]:
             else:
                 targets = []
             out += [Question(link.name, family, dst, surplus) for dst, surplus in targets]
+            out += [Question(link.name, family, dst, surplus=True, beside=True) for dst in others]
     return out
 
 
@@ -121,7 +125,7 @@ def _routable(family: str, address: str, *, loopback: bool) -> bool:
     parsed = ip_address(address)
     if family == "ipv6" and parsed.is_link_local:
         return loopback
-    # 127.0.0.0/8 over a wire is asked only where a listener is bound to it: routing refuses it unless route_localnet is on
+    # 127.0.0.0/8 over a wire: routing refuses it unless route_localnet is on (see `beside`)
     return not parsed.is_loopback or loopback
 
 
@@ -138,6 +142,26 @@ def answers(world: World, listener: Listener, over: Collection[str] | None = Non
         answer, by = choose.ask(engine, routing.number(question.dst), listener.port)
         out.append(replace(_reached(engine, question, answer), by=by))
     return out if over is not None else out + _through_others(world, listener)
+
+
+def telling_ways(found: list[Reached]) -> list[Reached]:
+    """Leave out the ways over other addresses than the interface's own that let in nobody more than those do."""
+    out = []
+    for reached in found:
+        if reached.question.surplus:
+            same = [
+                r
+                for r in found
+                if (r.question.iface, r.question.family) == (reached.question.iface, reached.question.family)
+            ]
+            own = [r for r in same if not r.question.surplus]
+            # as shown: a packet from 0.0.0.0, which only a broadcast may be sent with, makes no way worth telling
+            if any(not reached.answer.shown_may - r.answer.shown_may for r in own) or not (own or reached.answer.may):
+                continue
+            if reached.question.iface == "lo" or not reached.answer.may:
+                continue
+        out.append(reached)
+    return out
 
 
 def example(question: Question, proto: str, answer: Answer, source: int) -> Packet | None:
@@ -189,7 +213,10 @@ def handed_on(world: World, listener: Listener) -> list[Reached]:
 
 
 def _reached(engine: Engine, question: Question, answer: Answer) -> Reached:
-    routable = answer.may & answerable(engine.world, question.family, question.iface)
+    family, dst = question.family, routing.number(question.dst)
+    # what is sent to everybody is answered by an address of the host, and what is handed on by the one that it goes to
+    own = question.through is None and routing.fib(engine.world, family, dst).kind == "local"
+    routable = answer.may & answerable(engine.world, family, question.iface, dst if own else None)
     return Reached(question, answer, routable, engine, engine.proto)
 
 

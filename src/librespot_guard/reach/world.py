@@ -69,7 +69,7 @@ class World:
     def _bridged(self, iface: str) -> Iterator[str]:
         """Chains that frames meet inside a bridge before the IP hooks see them, or behind."""
         link = self.link(iface)
-        if link is None or link.kind != "bridge":
+        if link is None or (link.told and link.kind != "bridge"):
             return
         ports = {one.name for one in self.namespace.links if one.master == iface}
         for table in self.ruleset.tables:
@@ -82,7 +82,9 @@ class World:
                     continue
                 devices = chain.hook.devices
                 at_port = chain.hook.hook in ("ingress", "egress") and any(_hooked(devices, port) for port in ports)
-                if table.family == "bridge" or at_port:
+                if table.family == "bridge" and not link.told:
+                    yield f"{table.family} {table.name} {chain.name}: whether `{iface}` is a bridge is not known"
+                elif table.family == "bridge" or at_port:
                     yield f"{table.family} {table.name} {chain.name}: what happens inside bridge `{iface}` is not analysed"
 
     def behind(self, dev: str, address: str) -> "tuple[World, str] | None":

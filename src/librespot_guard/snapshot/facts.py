@@ -14,6 +14,7 @@ from librespot_guard.snapshot.filter_facts import FilterText, LegacyTable, NftDu
 from librespot_guard.snapshot.router_facts import Router
 
 SCHEMA = "librespot-guard/snapshot/1"
+UNTOLD = "?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Gap:
 class Link:
     """A network interface (rtnetlink RTM_GETLINK).
 
-    `arp_type` is ARPHRD_* (1 Ethernet, 772 loopback, 65534 none); `kind` is IFLA_INFO_KIND ("veth", "bridge", …).
+    `arp_type` is ARPHRD_* (1 Ethernet, 772 loopback, 65534 none); `kind` is IFLA_INFO_KIND ("veth", "bridge", …), "?" where only the
+    name of the interface is known (`snapshot import`): then it is not `told`, and its `group` is not known either.
     `peer` is IFLA_LINK: the index of the other end of a veth cable, or of the device below a VLAN; `peer_netns` the id of the
     namespace that index counts in: None is this one, "?" one that was not read.
     """
@@ -45,6 +47,11 @@ class Link:
     mtu: int = 1500
     peer: int | None = None
     peer_netns: str | None = None
+
+    @property
+    def told(self) -> bool:
+        """Whether more than the name of the interface is known."""
+        return self.kind != UNTOLD
 
     @property
     def loopback(self) -> bool:
@@ -83,7 +90,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class RoutingRule:
-    """A rule of the routing policy database (RTM_GETRULE); `other` is true if it has selectors not named here."""
+    """A rule of the routing policy database (RTM_GETRULE); `other` is true if it has selectors not named here.
+
+    With `suppress`, routes of its table with a prefix of this length or shorter are passed over.
+    """
 
     family: str
     priority: int
@@ -97,6 +107,7 @@ class RoutingRule:
     mask: int | None = None
     inverted: bool = False
     other: bool = False
+    suppress: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +198,7 @@ class Namespace:
     namespace the reader ran in. `sysctls` maps names such as "net.ipv4.conf.eth0.rp_filter" to text. `announcements` is what
     speakers answered on its interfaces, None if nobody asked; `mdns_unshared`: a socket holds UDP 5353 and lets no other
     program have it too; `ipv6`: the kernel gives IPv6 sockets. Where `nft` is None, `texts` may tell of the packet filter
-    instead (`snapshot import`); beside it, they hold the ipsets, and the listings that it is held against. `legacy` are the tables of legacy iptables.
+    instead (`snapshot import`, which knows no `groups`: None); beside it, they hold the ipsets, and the listings that it is held against. `legacy` are the tables of legacy iptables.
     `routers` are those that told of their port forwards, None if nobody asked (`--probe`).
     """
 
@@ -199,7 +210,7 @@ class Namespace:
     routes: tuple[Route, ...] = ()
     rules: tuple[RoutingRule, ...] = ()
     sysctls: dict[str, str] = field(default_factory=dict)
-    groups: tuple[Group, ...] = ()
+    groups: tuple[Group, ...] | None = ()
     listeners: tuple[Listener, ...] = ()
     nft: NftDump | None = None
     other_filters: tuple[OtherFilter, ...] = ()

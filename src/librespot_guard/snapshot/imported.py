@@ -9,6 +9,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
 
 from librespot_guard.errors import InputError
 from librespot_guard.snapshot.facts import (
+    UNTOLD,
     Address,
     Gap,
     Link,
@@ -68,7 +69,10 @@ def assemble(parts: Parts, *, taken: str, tool: str) -> Snapshot:
     given += [a for a in _addresses_of(routes) if a not in given and a[1].ip not in {g[1].ip for g in given}]
     names = dict.fromkeys(["lo", *(n for n, _ in given), *(d for r in routes for d in r.devs)])
     links = tuple(
-        Link(_FIRST_INDEX + n, name, up=True, arp_type=_LOOPBACK if name == "lo" else 1) for n, name in enumerate(names)
+        Link(_FIRST_INDEX + n, name, up=True, arp_type=_LOOPBACK)
+        if name == "lo"
+        else Link(_FIRST_INDEX + n, name, up=True, kind=UNTOLD)
+        for n, name in enumerate(names)
     )
     for loopback in ("127.0.0.1/8", "::1/128"):
         if not any(a.ip == ip_interface(loopback).ip for _, a in given):
@@ -81,7 +85,8 @@ def assemble(parts: Parts, *, taken: str, tool: str) -> Snapshot:
         links=links,
         addresses=addresses,
         routes=tuple(routes),
-        rules=_default_rules(),
+        rules=(*_default_rules(), *_rules_of_other_tables(routes)),
+        groups=None,
         sysctls=dict(parts.sysctls or {}),
         texts=parts.texts,
     )
@@ -152,6 +157,12 @@ def _default_rules() -> tuple[RoutingRule, ...]:
     )
 
 
+def _rules_of_other_tables(routes: Sequence[Route]) -> tuple[RoutingRule, ...]:
+    """For every table that the kernel's own rules do not ask, a rule of which nothing is known: something asks it."""
+    others = dict.fromkeys((r.family, r.table) for r in routes if r.table not in (253, 254, 255))
+    return tuple(RoutingRule(family, 1, table, "unknown", other=True) for family, table in others)
+
+
 def _gaps(parts: Parts) -> list[Gap]:
     """What was not given, each with the option that gives it."""
     kinds = {t.kind for t in parts.texts}
@@ -160,7 +171,7 @@ def _gaps(parts: Parts) -> list[Gap]:
         out.append(
             Gap(
                 "the packet filter",
-                "no listing of it was given: as if there were none",
+                "no listing of it was given, so who gets through is not known",
                 "--nft-json or --iptables-save",
             )
         )
@@ -184,7 +195,11 @@ def _gaps(parts: Parts) -> list[Gap]:
                 "--routes `ip -j route show table all`",
             )
         )
-    out.append(Gap("routing rules", "not given: the kernel's default rules are assumed"))
+    if _rules_of_other_tables(parts.routes or ()):
+        why = "not given, and the routes have tables that only such rules lead to: answers that routing decides are not exact"
+        out.append(Gap("routing rules", why))
+    else:
+        out.append(Gap("routing rules", "not given: the kernel's default rules are assumed"))
     if not parts.sysctls:
         out.append(
             Gap(

@@ -22,19 +22,22 @@ def read_routes_json(text: str, *, source: str) -> tuple[Route, ...]:
         raise InputError(f"{source}{position}: not a whole JSON document ({error})", hint=_HINT) from None
     if not isinstance(document, list):
         raise InputError(f"{source}: expected a list of routes", hint=_HINT)
-    return tuple(_route(item, f"{source}[{number}]") for number, item in enumerate(document))
+    named: dict[str, int] = {}
+    return tuple(_route(item, f"{source}[{number}]", named) for number, item in enumerate(document))
 
 
+# beyond the 32 bits of a table's number: a name stands for a number that only the other host knows (/etc/iproute2/rt_tables)
+_NAMED = 1 << 32
 _HINT = "write it with `ip -j route show table all`"
 
 
-def _route(item: Any, where: str) -> Route:
+def _route(item: Any, where: str, named: dict[str, int]) -> Route:
     if not isinstance(item, dict):
         raise InputError(f"{where}: expected an object", hint=_HINT)
     try:
         kind = item.get("type", "unicast")
         table = item.get("table", "main")
-        number = TABLES[table] if table in TABLES else int(table)
+        number = TABLES.get(table) or (int(table) if str(table).isdigit() else _numbered(table, named))
         dst, source, metric = item["dst"], item.get("prefsrc"), item.get("metric", 0)
         if not isinstance(dst, str) or not isinstance(source, str | None) or type(metric) is not int:
             raise TypeError("a destination and source are text, a metric is a number")  # noqa: TRY301
@@ -60,3 +63,10 @@ def _route(item: Any, where: str) -> Route:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: this route is not understood ({error})", hint=_HINT) from None
+
+
+def _numbered(table: Any, named: dict[str, int]) -> int:
+    """A number for a table of which only the name is known, the same for all its routes."""
+    if not isinstance(table, str):
+        raise TypeError("the name of a table is text")
+    return named.setdefault(table, _NAMED + len(named))

@@ -234,13 +234,13 @@ class Packet:
         always, never = self.algebra.true, self.algebra.false
         link = self.wire.world.link(self.wire.iface)
         match key:
-            case "iif" | "iiftype" | "iifgroup" if link is not None:
+            case "iif" | "iiftype" | "iifgroup" if link is not None and (link.told or key != "iifgroup"):
                 width = 16 if key == "iiftype" else 32
                 number = {"iif": link.index, "iiftype": link.arp_type, "iifgroup": link.group}[key]
                 return self.host(constant(number, width)), always
             case "iifname":
                 return octets(self.wire.iface.encode()[:15].ljust(16, b"\0")), always
-            case "iifkind" if link is not None:
+            case "iifkind" if link is not None and link.told:
                 kind = (link.kind or "").encode()[:16].ljust(16, b"\0")
                 return octets(kind), always if link.kind else never
             case "oif" | "sdif":

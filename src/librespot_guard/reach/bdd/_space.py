@@ -9,9 +9,10 @@ from oxidd.util import DDMemoryError
 
 from librespot_guard.reach.bdd._algebra import Algebra, slots
 from librespot_guard.reach.bdd._bits import Function, Pairs, Tag, Vector
+from librespot_guard.reach.bdd._listing import blocks, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 # more separate ranges than this are not spelled out: the answer is then bounds
 MOST_RANGES = 65_536
@@ -181,37 +182,12 @@ class Space(Algebra):
 
     def ranges(self, sources: BCDDFunction) -> tuple[Pairs, Pairs]:
         """A set of sources as intervals: at most these, and at least these; the same where they can be spelled out."""
-        try:
-            exact = self._addresses(list(self._walk(sources, 0, 0, len(self._source), None)))
-        except OverflowError:
-            outer = list(self._walk(sources, 0, 0, _COARSE, outer=True))
-            inner = list(self._walk(sources, 0, 0, _COARSE, outer=False))
-            return self._addresses(outer), self._addresses(inner)
-        return exact, exact
-
-    def _walk(
-        self, f: BCDDFunction, level: int, base: int, deepest: int, outer: bool | None
-    ) -> Iterator[tuple[int, int]]:
-        """Intervals of values of the source's variables. Raises OverflowError if there are too many."""
-        budget = [MOST_RANGES]
-
-        def go(f: BCDDFunction, level: int, base: int) -> Iterator[tuple[int, int]]:
-            if not f.satisfiable():
-                return
-            size = 1 << (len(self._source) - level)
-            if f.valid() or (level >= deepest and outer):
-                budget[0] -= 1
-                if budget[0] < 0:
-                    raise OverflowError
-                yield base, base + size - 1
-            elif level < deepest:
-                parts = f.cofactors()
-                here = parts is not None and f.node_var() == level
-                one, none = parts if here and parts is not None else (f, f)
-                yield from go(none, level + 1, base)
-                yield from go(one, level + 1, base + size // 2)
-
-        return go(f, level, base)
+        count = len(self._source)
+        if blocks(sources, count) <= MOST_RANGES:
+            exact = self._addresses(listed(sources, count))
+            return exact, exact
+        outer, inner = (listed(sources, count, _COARSE, outer=outer) for outer in (True, False))
+        return self._addresses(outer), self._addresses(inner)
 
     def _addresses(self, pairs: Pairs) -> Pairs:
         if self.starts is None:
