@@ -168,7 +168,7 @@ def _mend_boot(change_id: str) -> None:
 
 def _end(output: str, made: "Plan", outcome: str, caught: list[int]) -> int:
     if outcome == "pending":
-        _tell(
+        common.note(
             f"\n{signal.Signals(caught[0]).name}: nobody waits any more, but the change stays armed: the kernel puts the old rules back unless "
             f"`librespot-guard confirm {made.id}` comes in time"
         )
@@ -241,15 +241,6 @@ def _refused_hint(made: "Plan") -> str:
     if made.lockouts:
         return "allow your own connection in the policy first; packets are shown above, with their trail"
     return f"`librespot-guard plan {made.file}` shows all of it"
-
-
-def _tell(text: str) -> None:
-    """A remark on a terminal that may have hung up."""
-    try:
-        common.note(text)
-    except OSError:
-        # nobody is there to read it; the gate is in the kernel
-        return
 
 
 def _say(output: str, change_id: str, outcome: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from librespot_guard.cli import _errors
+from librespot_guard.cli import _errors, _streams
 from librespot_guard.errors import InputError, MachineError
 
 if TYPE_CHECKING:
@@ -80,14 +80,27 @@ def write_text(path: Path, text: str, *, mode: int = 0o600) -> None:
         raise MachineError(f"{path}: {error.strerror or error}", hint="nothing was changed there") from None
 
 
-def print_json(document: dict[str, Any]) -> None:
+def json_text(document: Any, *, indent: int | None = None, encoding: str = "utf-8") -> str:
+    """A document as text; what the encoding can't hold (a file name that is no Unicode) is escaped as JSON does, so that it stays JSON."""
+    text = json.dumps(document, indent=indent, ensure_ascii=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(document, indent=indent)
+    return text
+
+
+def print_json(document: dict[str, Any], *, indent: int | None = 2) -> None:
     """Print one document to stdout."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    click.echo(json_text(document, indent=indent, encoding=sys.stdout.encoding or "utf-8"))
 
 
 def note(text: str) -> None:
-    """A remark for the person: to stderr."""
-    click.echo(text, err=True)
+    """A remark for the person: to stderr. Where that is full or has hung up, the work goes on."""
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        _streams.discard(sys.stderr)
 
 
 def note_gaps(gaps: "Iterable[Gap]") -> None:

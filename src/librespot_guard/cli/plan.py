@@ -43,7 +43,7 @@ def plan(policy_file: Path, snapshot_file: Path | None, output: str, output_file
     made = make(policy_file, common.load_snapshot(snapshot_file), live=snapshot_file is None)
     document = made.to_json()
     if output_file is not None:
-        common.write_text(output_file, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        common.write_text(output_file, common.json_text(document, indent=2) + "\n")
     if output == "json":
         common.print_json(document)
     else:
