@@ -1,6 +1,6 @@
 """What `status` says: the records, and whether the kernel agrees with them."""
 
-from librespot_guard.apply import gate, machine
+from librespot_guard.apply import gate, loaded, machine
 from librespot_guard.apply.journal import State
 from librespot_guard.errors import MachineError, Refused
 
@@ -16,7 +16,13 @@ def document() -> "dict[str, Any]":
     state = State()
     warnings: list[str] = []
     pending = None
-    if state.exists:
+    if state.exists and not state.writable:
+        pending = state.pending()
+        if pending is not None:
+            warnings.append(
+                f"{state.folder} can't be written to, so the end of the change {pending['id']} is not recorded"
+            )
+    elif state.exists:
         try:
             with state:
                 pending = machine.recover(state, ask=True)
@@ -32,6 +38,9 @@ def document() -> "dict[str, Any]":
         warnings.append(f"the kernel could not be asked: {error}")
     if kernel is not None:
         warnings += _disagreement(kernel, in_force)
+        if pending is not None and not state.writable and kernel.gated != pending["id"]:
+            # its end can't be recorded here
+            pending = None
     return {
         "schema": "librespot-guard/status/1",
         "pending": _pending(pending) if pending else None,
@@ -71,6 +80,8 @@ def text(found: "dict[str, Any]") -> str:
 
 def _disagreement(kernel: gate.Kernel, in_force: "dict[str, Any] | None") -> list[str]:
     wanted = in_force["id"] if in_force else ""
+    if in_force is not None and kernel.base == wanted:
+        return _changed(kernel, in_force)
     if kernel.base == wanted:
         return []
     if in_force is not None and not kernel.base:
@@ -80,3 +91,24 @@ def _disagreement(kernel: gate.Kernel, in_force: "dict[str, Any] | None") -> lis
     return [
         f"the kernel holds the policy {kernel.base}, which is not the one that was confirmed last ({wanted or 'none'})"
     ]
+
+
+def _changed(kernel: gate.Kernel, in_force: "dict[str, Any]") -> list[str]:
+    """What another program did to the rules that are loaded, and whether their services are still where they were."""
+    text = "".join(step["text"] for step in in_force["change"]["confirm"] if step["step"] == "load-nft")
+    wanted = loaded.Shape(text)
+    again = f"`librespot-guard plan {in_force.get('policy', 'POLICY')}`"
+    done = loaded.missing(wanted, loaded.Shape(kernel.listing))
+    found = []
+    if done:
+        found.append(
+            f"the rules of {in_force['id']} were changed by another program: {done}; they may let in anybody. Look at the table "
+            f"`inet librespot_guard`; `nft -f /etc/librespot-guard/rules.nft` loads it as it was confirmed"
+        )
+    silent = loaded.silent(wanted.ports)
+    if silent:
+        found.append(
+            f"nothing listens on {', '.join(silent)}: the service is not running, or it has taken another port, which these rules do not "
+            f"cover; {again} tells which"
+        )
+    return found
