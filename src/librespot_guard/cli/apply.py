@@ -78,7 +78,7 @@ def apply(
     from librespot_guard.apply.journal import State  # noqa: PLC0415
     from librespot_guard.cli.plan import make, render  # noqa: PLC0415
 
-    text = common.read_text(policy_file)
+    text = common.read_policy(policy_file)
     saved = _saved(plan_file) if plan_file is not None else None
     nft.find()
     with State() as state:
@@ -92,7 +92,7 @@ def apply(
         raise MachineError(
             f"the packet filter of this host can't be changed: {why}", hint="run it as root, with `sudo`"
         )
-    made = make(policy_file, snapshot, timeout=confirm_within, live=True, restart=restart)
+    made = make(policy_file, snapshot, text=text, timeout=confirm_within, live=True, restart=restart)
     if output == "text":
         click.echo(render(made))
     if made.refusals:
@@ -106,7 +106,7 @@ def apply(
     _ask(yes)
     about = {
         "title": made.title,
-        "policy": str(policy_file.absolute()),
+        "policy": "-" if str(policy_file) == "-" else str(policy_file.absolute()),
         "policy_sha256": hashlib.sha256(text.encode()).hexdigest(),
     }
     with _signals() as caught:
@@ -133,7 +133,7 @@ def _saved(plan_file: Path) -> dict[str, Any]:
     hint = f"write it with `librespot-guard plan POLICY -o {plan_file}`"
     try:
         saved = json.loads(common.read_text(plan_file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{plan_file}: not a whole JSON document ({error})", hint=hint) from None
     if not isinstance(saved, dict) or any(key not in saved for key in _PLANNED):
         raise InputError(f"{plan_file}: not a saved plan", hint=hint)

@@ -272,7 +272,7 @@ def _prove(policy_file: Path | None, snapshot: Snapshot) -> Proof | None:
     from librespot_guard import policy  # noqa: PLC0415
     from librespot_guard.plan.proof import prove  # noqa: PLC0415
 
-    loaded = policy.load(common.read_text(policy_file), file=str(policy_file))
+    loaded = policy.load(common.read_policy(policy_file), file=str(policy_file))
     missing = policy.unmatched(loaded, snapshot)
     for entry in missing:
         common.note(
