@@ -15,6 +15,7 @@ from librespot_guard.snapshot import (
     Listener,
     Namespace,
     NftDump,
+    Route,
     Secret,
     Service,
     ServiceListener,
@@ -30,7 +31,7 @@ HOST = Snapshot(
     "speaker",
     "6.1.0",
     "little",
-    (Namespace("1", home=True, links=(Link(1, "lo", up=True),), addresses=(Address("ipv4", "127.0.0.1", 8, "lo"),), listeners=(LISTENER,), nft=NftDump(3, b"\0\xff")),),
+    (Namespace("1", home=True, links=(Link(1, "lo", up=True),), addresses=(Address("ipv4", "127.0.0.1", 8, "lo"),), listeners=(LISTENER,), routes=(Route("ipv4", 254, "192.168.10.0/24", "unicast", ("eth0",)),), nft=NftDump(3, b"\0\xff")),),
     (
         Service(
             "living-room", "librespot", None, 812, 998, "/usr/bin/librespot", "1", (ServiceListener(LISTENER, "connect", pinned=False),),
@@ -79,6 +80,18 @@ def edited(path: str, value: Any) -> str:
         ("services.0.netns", "9", "namespace 9, which the snapshot does not hold"),
         ("services.0.started", "then", "expected a number"),
         ("services", {}, "expected a list"),
+        ("hostname", "\ud800", "hostname: expected Unicode text"),
+        ("services.0.pid", 1 << 64, "pid: expected a number of at most 64 bits"),
+        ("services.0.started", 10**400, "started: expected a number"),
+        ("byteorder", "middle", "byteorder: expected little or big"),
+        ("namespaces.0.links.0.mac", "lo", r"links\[0\]\.mac: expected a hardware address"),
+        ("namespaces.0.addresses.0.address", "banana", r"addresses\[0\]\.address: expected an address"),
+        ("namespaces.0.addresses.0.address", "fd00::1", r"addresses\[0\]\.address: expected an address \(ipv4\)"),
+        ("namespaces.0.addresses.0.prefixlen", 33, "prefixlen: expected the length of a prefix"),
+        ("namespaces.0.routes.0.dst", "-1", r"routes\[0\]\.dst: expected a network"),
+        ("namespaces.0.listeners.0.port", 65536, "port: expected a port, found 65536"),
+        ("namespaces.0.listeners.0.proto", "sctp", "proto: expected tcp or udp"),
+        ("namespaces.0.listeners.0.address", "300.1.1.1", "address: expected an address"),
     ],
 )
 def test_what_is_wrong_is_named(path: str, value: Any, message: str) -> None:
