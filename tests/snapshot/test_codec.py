@@ -90,6 +90,7 @@ def edited(path: str, value: Any) -> str:
         ("namespaces.0.addresses.0.prefixlen", 33, "prefixlen: expected the length of a prefix"),
         ("namespaces.0.routes.0.dst", "-1", r"routes\[0\]\.dst: expected a network"),
         ("namespaces.0.listeners.0.port", 65536, "port: expected a port, found 65536"),
+        ("services.0.listeners.0.listener.port", 0, "listeners: expected ports from 1 to 65535"),
         ("namespaces.0.listeners.0.proto", "sctp", "proto: expected tcp or udp"),
         ("namespaces.0.listeners.0.address", "300.1.1.1", "address: expected an address"),
     ],

@@ -17,6 +17,7 @@ from librespot_guard.snapshot.facts import (
     Relay,
     Route,
     RoutingRule,
+    Service,
     Snapshot,
 )
 
@@ -135,6 +136,12 @@ def _relay(value: Relay) -> Iterator[Fault]:
     yield from _port(value, "port", "to_port")
 
 
+def _service(value: Service) -> Iterator[Fault]:
+    # port 0 is the random one of a service that does not run
+    if value.status == "running" and any(item.listener.port == 0 for item in value.listeners):
+        yield "listeners", "ports from 1 to 65535 where a service runs"
+
+
 def _snapshot(value: Snapshot) -> Iterator[Fault]:
     if value.byteorder not in ("little", "big"):
         yield "byteorder", "little or big"
@@ -149,5 +156,6 @@ _CHECKS: dict[type, Callable[[Any], Iterator[Fault]]] = {
     Listener: _listener,
     Connection: _connection,
     Relay: _relay,
+    Service: _service,
     Snapshot: _snapshot,
 }
