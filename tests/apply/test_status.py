@@ -50,6 +50,18 @@ def test_rules_that_another_program_opened_are_noticed(on: Stage) -> None:
     assert not on.connects(DENIED)
 
 
+def test_a_pending_change_that_another_program_opened_is_noticed(on: Stage) -> None:
+    """The same while a change waits for its confirmation: whoever tries it must not take an open host for a closed one."""
+    assert on.guard("apply", on.policy(f"{DENIED}/32"), "--yes", "--no-wait").returncode == 0
+    assert warnings(on) == []
+
+    on.speaker.run(["nft", "flush table inet librespot_guard"], check=True)
+
+    assert any("were changed by another program" in each for each in warnings(on))
+    assert on.guard("rollback").returncode == 0
+    assert warnings(on) == []
+
+
 def test_a_service_that_moved_is_noticed(on: Stage) -> None:
     """When nothing listens on a guarded port any more, `status` says so: the service may be open on another one."""
     on.processes[0].stop()

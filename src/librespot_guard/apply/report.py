@@ -41,6 +41,8 @@ def document() -> "dict[str, Any]":
         if pending is not None and not state.writable and kernel.gated != pending["id"]:
             # its end can't be recorded here
             pending = None
+        if pending is not None and kernel.gated == pending["id"]:
+            warnings += _tampered(kernel, pending["id"], pending["change"]["arm"])
     return {
         "schema": "librespot-guard/status/1",
         "pending": _pending(pending) if pending else None,
@@ -94,21 +96,27 @@ def _disagreement(kernel: gate.Kernel, in_force: "dict[str, Any] | None") -> lis
 
 
 def _changed(kernel: gate.Kernel, in_force: "dict[str, Any]") -> list[str]:
-    """What another program did to the rules that are loaded, and whether their services are still where they were."""
-    text = "".join(step["text"] for step in in_force["change"]["confirm"] if step["step"] == "load-nft")
-    wanted = loaded.Shape(text)
-    again = f"`librespot-guard plan {in_force.get('policy', 'POLICY')}`"
-    done = loaded.missing(wanted, loaded.Shape(kernel.listing))
-    found = []
-    if done:
-        found.append(
-            f"the rules of {in_force['id']} were changed by another program: {done}; they may let in anybody. Look at the table "
-            f"`inet librespot_guard`; `nft -f /etc/librespot-guard/rules.nft` loads it as it was confirmed"
-        )
-    silent = loaded.silent(wanted.ports)
+    """What another program did to the rules in force, and whether their services are still where they were."""
+    steps = in_force["change"]["confirm"]
+    found = [
+        f"{told}; `nft -f /etc/librespot-guard/rules.nft` loads it as it was confirmed"
+        for told in _tampered(kernel, in_force["id"], steps)
+    ]
+    silent = loaded.silent(_shape(steps).ports)
     if silent:
         found.append(
             f"nothing listens on {', '.join(silent)}: the service is not running, or it has taken another port, which these rules do not "
-            f"cover; {again} tells which"
+            f"cover; `librespot-guard plan {in_force['policy'] or 'POLICY'}` tells which"
         )
     return found
+
+
+def _tampered(kernel: gate.Kernel, change_id: str, steps: "list[dict[str, Any]]") -> list[str]:
+    """What another program did to the rules that these steps loaded."""
+    done = loaded.missing(_shape(steps), loaded.Shape(kernel.listing))
+    told = f"the rules of {change_id} were changed by another program: {done}; they may let in anybody. Look at the table `inet librespot_guard`"
+    return [told] if done else []
+
+
+def _shape(steps: "list[dict[str, Any]]") -> loaded.Shape:
+    return loaded.Shape("".join(step["text"] for step in steps if step["step"] == "load-nft"))

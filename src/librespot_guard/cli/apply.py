@@ -179,8 +179,16 @@ def _end(output: str, made: "Plan", outcome: str, caught: list[int]) -> int:
         return 0
     if output == "json":
         _say(output, made.id, outcome)
-    why = {"expired": "nobody confirmed it in time", "cancelled": "it was rolled back"}.get(outcome, "it failed")
+    why = {"expired": _reason(made.id), "cancelled": "it was rolled back"}.get(outcome, "it failed")
     raise RolledBack(f"the change {made.id} is undone: {why}; the old rules are in force")
+
+
+def _reason(change_id: str) -> str:
+    """Why a change has expired: seldom it is not the time, but another program that removed the rules."""
+    from librespot_guard.apply.journal import State  # noqa: PLC0415
+
+    last = next((e for e in reversed(State().history()) if e["id"] == change_id), None)
+    return str(last["reason"]) if last is not None and last["reason"] else "nobody confirmed it in time"
 
 
 def _arm(made: "Plan", seconds: int, about: dict[str, str]) -> dict[str, Any]:
