@@ -113,6 +113,6 @@ def _lines(result: "Verification") -> Iterator[tuple[str, str, str]]:
         colour,
         f"the policy {word}",
         (
-            f"{result.proof.verdict} on the rules; {result.packets} packets sent, {len(result.disagreements)} disagreements with policy or analysis"
+            f"{result.verdict} on the rules; {result.packets} packets sent, {len(result.disagreements)} disagreements with policy or analysis"
         ),
     )

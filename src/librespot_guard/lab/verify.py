@@ -102,18 +102,23 @@ class Verification:
         return sum(way.packets for way in self.ways)
 
     @property
+    def verdict(self) -> str:
+        """What the proof says; of nothing it proves nothing."""
+        return self.proof.verdict if self.proof.claims else "undecided"
+
+    @property
     def status(self) -> int:
         """The exit status: 0 all agree, 1 the policy is violated, 4 something is undecided."""
-        if self.proof.verdict == "refuted" or any(d.against == "policy" for d in self.disagreements):
+        if self.verdict == "refuted" or any(d.against == "policy" for d in self.disagreements):
             return 1
-        undecided = self.proof.verdict != "proved" or self.disagreements or self.not_verified
+        undecided = self.verdict != "proved" or self.disagreements or self.not_verified
         return 4 if undecided else 0
 
     def to_json(self) -> dict[str, Any]:
         """The document of `verify --format json`, without its schema."""
         return {
-            "proved": self.proof.verdict == "proved",
-            "proof": self.proof.verdict,
+            "proved": self.verdict == "proved",
+            "proof": self.verdict,
             "packets": self.packets,
             "ways": [way.to_json() for way in self.ways],
             "disagreements": [d.to_json() for d in self.disagreements],
@@ -150,6 +155,11 @@ def verify(
     result = Verification(prove(policy, snapshot, today=today))
     result.not_verified += [
         f"the policy speaks of `{e.name}`, which does not run here" for e in unmatched(policy, snapshot)
+    ]
+    result.not_verified += [
+        f"no listener of {a.service.name} was seen: there is nothing to prove or to try"
+        for a in assignments
+        if not a.service.listeners
     ]
     spaces = {a.service.name: a.service.netns for a in assignments}
     result.ways = _ways(result.proof, spaces)

@@ -39,6 +39,7 @@ def advice(
     found += _unmatched(policy, snapshot)
     found += _expired(policy, assignments, today)
     found += _nowhere(policy, assignments, rules, namespace)
+    found += _deaf(assignments)
     found += _random_ports(assignments)
     found += _shared(assignments, namespace)
     found += _unnamed(snapshot, assignments)
@@ -81,6 +82,16 @@ def _nowhere(
         entry, here = assignment.entry, {item.surface for item in assignment.service.listeners}
         if "discovery" in here and entry.allow.get("discovery") and (entry.name, "discovery") not in allowed:
             yield f"`{entry.name}`: none of its discovery sources is on-link at any interface, so nobody can discover it"
+
+
+def _deaf(assignments: Sequence[Assignment]) -> Iterator[str]:
+    """Services without a listener: rules name ports, so there is none for them."""
+    for assignment in assignments:
+        if not assignment.service.listeners:
+            yield (
+                f"no listener of `{assignment.service.name}` (pid {assignment.service.pid}) was seen, so these rules guard nothing of it; "
+                "if it is only starting, plan again when it listens"
+            )
 
 
 def _random_ports(assignments: Sequence[Assignment]) -> Iterator[str]:
