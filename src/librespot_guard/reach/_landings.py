@@ -53,7 +53,9 @@ class Landings:
         self._engine = engine
         hooks, shapes = engine.hooks(engine.world), engine.shapes(engine.world)
         before, after = [*hooks.at("ingress", engine.iface), *hooks.at("prerouting")], hooks.at("input")
-        self._late = shapes_with(moves, cone(after, shapes.code)) if shapes.moves else []
+        late = cone(after, shapes.code)
+        # known only when the rules were looked at
+        self._late = shapes_with(moves, late) if shapes.moves else []
         self._codes = cone([*before, *after] if self._late else before, shapes.code)
         self._moving = shapes_with(moves, self._codes) if shapes.moves else []
         self._ends: dict[Entry, Ends] = {}
