@@ -38,6 +38,7 @@ def test_rules_that_another_program_opened_are_noticed(on: Stage) -> None:
         f"insert rule inet librespot_guard policy_{policy} accept",
         "insert rule inet librespot_guard input accept",
         f"add element inet librespot_guard home_6_{policy} {{ 2001:db8::/32 }}",
+        "add element inet librespot_guard gate { ipv4 : accept }",
         "add table inet librespot_guard { flags dormant; }",
     ):
         on.speaker.run(["nft", done], check=True)

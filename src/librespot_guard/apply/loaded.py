@@ -12,7 +12,7 @@ class Shape:
     """What a listing, or a text for nft, holds of our table.
 
     Attributes:
-        sizes: rules by chain and elements by set, as ("chain", name) and ("set", name).
+        sizes: rules by chain and elements by set or map, as ("chain", name), ("set", name) and ("map", name).
         ports: what is guarded, as (protocol, port).
         dormant: whether the table sleeps.
     """
@@ -28,9 +28,8 @@ class Shape:
             words = line.split()
             if words[-1:] == ["{"] and words[0] in ("chain", "set", "map"):
                 block = words[0], words[1]
-                if block[0] != "map":
-                    self.sizes[block] = 0
-            elif block[0] == "set":
+                self.sizes[block] = 0
+            elif block[0] in ("set", "map"):
                 # elements = { A, B } in any number of lines; the last may have a comma behind it
                 listed = listed or words[:1] == ["elements"]
                 if listed:

@@ -37,12 +37,10 @@ def document() -> "dict[str, Any]":
     except MachineError as error:
         warnings.append(f"the kernel could not be asked: {error}")
     if kernel is not None:
-        warnings += _disagreement(kernel, in_force)
         if pending is not None and not state.writable and kernel.gated != pending["id"]:
             # its end can't be recorded here
             pending = None
-        if pending is not None and kernel.gated == pending["id"]:
-            warnings += _tampered(kernel, pending["id"], pending["change"]["arm"])
+        warnings += _disagreement(kernel, in_force, pending)
     return {
         "schema": "librespot-guard/status/1",
         "pending": _pending(pending) if pending else None,
@@ -80,12 +78,12 @@ def text(found: "dict[str, Any]") -> str:
     return "\n".join(lines)
 
 
-def _disagreement(kernel: gate.Kernel, in_force: "dict[str, Any] | None") -> list[str]:
+def _disagreement(
+    kernel: gate.Kernel, in_force: "dict[str, Any] | None", pending: "dict[str, Any] | None"
+) -> list[str]:
     wanted = in_force["id"] if in_force else ""
-    if in_force is not None and kernel.base == wanted:
-        return _changed(kernel, in_force)
     if kernel.base == wanted:
-        return []
+        return [*_changed(kernel, in_force, pending), *(_moved(in_force) if in_force else [])]
     if in_force is not None and not kernel.base:
         return [
             f"the rules of {wanted} are NOT loaded: another program removed them; `librespot-guard apply {in_force.get('policy', 'POLICY')}` loads them"
@@ -95,27 +93,26 @@ def _disagreement(kernel: gate.Kernel, in_force: "dict[str, Any] | None") -> lis
     ]
 
 
-def _changed(kernel: gate.Kernel, in_force: "dict[str, Any]") -> list[str]:
-    """What another program did to the rules in force, and whether their services are still where they were."""
-    steps = in_force["change"]["confirm"]
-    found = [
-        f"{told}; `nft -f /etc/librespot-guard/rules.nft` loads it as it was confirmed"
-        for told in _tampered(kernel, in_force["id"], steps)
-    ]
-    silent = loaded.silent(_shape(steps).ports)
-    if silent:
-        found.append(
-            f"nothing listens on {', '.join(silent)}: the service is not running, or it has taken another port, which these rules do not "
-            f"cover; `librespot-guard plan {in_force['policy'] or 'POLICY'}` tells which"
-        )
-    return found
-
-
-def _tampered(kernel: gate.Kernel, change_id: str, steps: "list[dict[str, Any]]") -> list[str]:
-    """What another program did to the rules that these steps loaded."""
-    done = loaded.missing(_shape(steps), loaded.Shape(kernel.listing))
-    told = f"the rules of {change_id} were changed by another program: {done}; they may let in anybody. Look at the table `inet librespot_guard`"
+def _changed(kernel: gate.Kernel, in_force: "dict[str, Any] | None", pending: "dict[str, Any] | None") -> list[str]:
+    """What another program did to the rules: what is pending was loaded together with what is in force."""
+    last = pending if pending is not None and kernel.gated == pending["id"] else in_force
+    if last is None:
+        return []
+    done = loaded.missing(_shape(last["change"]["arm" if last is pending else "confirm"]), loaded.Shape(kernel.listing))
+    told = f"the rules of {last['id']} were changed by another program: {done}; they may let in anybody. Look at the table `inet librespot_guard`"
+    if last is in_force:
+        told += "; `nft -f /etc/librespot-guard/rules.nft` loads it as it was confirmed"
     return [told] if done else []
+
+
+def _moved(in_force: "dict[str, Any]") -> list[str]:
+    """Whether the services of the policy in force are still where they were."""
+    silent = loaded.silent(_shape(in_force["change"]["confirm"]).ports)
+    told = (
+        f"nothing listens on {', '.join(silent)}: the service is not running, or it has taken another port, which these rules do not "
+        f"cover; `librespot-guard plan {in_force['policy'] or 'POLICY'}` tells which"
+    )
+    return [told] if silent else []
 
 
 def _shape(steps: "list[dict[str, Any]]") -> loaded.Shape:
