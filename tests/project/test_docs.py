@@ -75,7 +75,7 @@ def test_the_changelog_can_be_built() -> None:
 
 
 def test_the_manual_page_is_plain() -> None:
-    """groff takes other characters than ASCII for Latin-1, warns of them and leaves them out."""
+    """Groff takes other characters than ASCII for Latin-1, warns of them and leaves them out."""
     assert (ROOT / "docs/man/librespot-guard.1").read_text(encoding="utf-8").isascii()
 
 
