@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +119,23 @@ def test_the_state_is_told_in_any_encoding(guard: Guard, tmp_path: Path) -> None
         assert (done.returncode, "Traceback" in done.stderr) == (0, False)
         if "json" in words:
             json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("variables", "coloured"),
+    [({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False), ({"NO_COLOR": ""}, True)],
+    ids=["no-color", "dumb", "empty"],
+)
+def test_colours_only_where_they_are_wanted(variables: dict[str, str], coloured: bool, tmp_path: Path) -> None:
+    """On a terminal NO_COLOR (present and not empty) and TERM=dumb keep colours out of every command, not only out of errors."""
+    (tmp_path / "unused.yaml").write_text(POLICY.replace("connect: [home]", "connect: []"), encoding="utf-8")
+    ours, theirs = pty.openpty()
+    done = run(tmp_path, "check", "unused.yaml", stdout=theirs, stderr=theirs, env={"TERM": "xterm", **variables})
+    os.close(theirs)
+    shown = b""
+    while b"not used" not in shown:
+        shown += os.read(ours, 4096)
+    os.close(ours)
+
+    assert done.returncode == 0
+    assert (b"\x1b[3" in shown) == coloured

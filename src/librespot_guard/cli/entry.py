@@ -79,8 +79,10 @@ def _run(arguments: list[str]) -> int:
 def _click(group: object, arguments: list[str]) -> int:
     import click  # noqa: PLC0415
 
+    # click asks only whether it is a terminal (https://no-color.org: present and not empty)
+    plain = {"color": False} if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else {}
     try:
-        result = group.main(args=arguments, prog_name="librespot-guard", standalone_mode=False)  # type: ignore[attr-defined]
+        result = group.main(args=arguments, prog_name="librespot-guard", standalone_mode=False, **plain)  # type: ignore[attr-defined]
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
