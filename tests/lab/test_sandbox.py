@@ -273,3 +273,20 @@ def test_dotted_interface_in_a_sysctl_name() -> None:
 def test_why_not_is_empty_where_it_works() -> None:
     """Where sandboxes work, there is no reason against them."""
     assert sandbox.why_not() == ""
+
+
+def test_nothing_of_the_machine_itself_is_written() -> None:
+    """Names that come from a file of somebody else lead to no other sysctl, no other file, and no other program."""
+    with Sandbox() as box:
+        host = box.host("host")
+        for name in (
+            "kernel.printk_ratelimit",
+            "net/../kernel/printk_ratelimit",
+            "net/../../../tmp/x",
+            "net.ipv4.conf../../x",
+        ):
+            with pytest.raises(OSError, match="no sysctl of a network namespace"):
+                host.sysctl({name: 5})
+        with pytest.raises(MachineError, match="control character"):
+            host.ip("link set lo up\nnetns exec host touch /tmp/x")
+        host.sysctl({"net/ipv4/ip_forward": 1, "net.ipv4.conf.lo.rp_filter": 1})

@@ -97,9 +97,7 @@ def _build(kind: Any, value: Any, where: str) -> Any:
             raise InputError(f"{where}: expected a number, found one that is far too large") from None
     names = {str: "text", int: "a whole number", bool: "true or false"}
     _expect(type(value) is kind, names[kind], value, where)
-    if kind is str:
-        _expect(sense.text_is_whole(value), "Unicode text", value, where)
-    elif kind is int:
+    if kind is int:
         _expect(-sense.LARGEST <= value <= sense.LARGEST, "a number of at most 64 bits", value, where)
     return value
 
