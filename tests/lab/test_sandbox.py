@@ -290,3 +290,13 @@ def test_nothing_of_the_machine_itself_is_written() -> None:
         with pytest.raises(MachineError, match="control character"):
             host.ip("link set lo up\nnetns exec host touch /tmp/x")
         host.sysctl({"net/ipv4/ip_forward": 1, "net.ipv4.conf.lo.rp_filter": 1})
+
+
+def test_a_working_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever stands in a folder that was removed can use a sandbox all the same."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with Sandbox() as box:
+        assert box.host("host").call(lambda: os.getcwd()) == "/"  # noqa: PTH109, PLW0108 - os is what is asked
