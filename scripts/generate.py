@@ -71,6 +71,8 @@ def reference() -> str:
 def roff(text: str) -> str:
     """Return text as roff shows it literally."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("`", "\\(ga")
+    # groff reads Latin-1 unless it is told otherwise
+    escaped = re.sub(r"[^\x00-\x7f]", lambda found: f"\\[u{ord(found[0]):04X}]", escaped)
     return re.sub(r"^([.'])", r"\\&\1", escaped, flags=re.MULTILINE)
 
 
@@ -127,6 +129,8 @@ def completion(shell: type[ShellComplete], both: str) -> str:
     made = shell(main, {}, PROGRAM, VARIABLE)
     script = (made.source_template % made.source_vars()).strip()
     script = script.replace(f"#compdef {PROGRAM}", f"#compdef {PROGRAM} lsguard")
+    # click splits at every comma, and shows of a description what stands before the first one
+    script = script.replace('string split "," $completion', 'string split -m 1 "," $completion')
     head, _, rest = script.partition("\n")
     body = f"{head}\n# {GENERATED}\n{rest}" if head.startswith("#compdef") else f"# {GENERATED}\n{script}"
     return f"{body}\n{both}\n"

@@ -140,7 +140,11 @@ def test_a_change_that_another_program_removed_is_noticed(on: Stage) -> None:
     done = on.guard("confirm")
 
     assert done.returncode == 5
+    assert "its table was removed or replaced by another program" in done.stderr
+    assert "in time" not in done.stderr
     assert process.wait(5) == 5
+    assert "removed or replaced by another program" in on.log()
+    assert on.guard("confirm").stderr == done.stderr
     assert json.loads(on.guard("status", "--format", "json").stdout)["pending"] is None
 
 
@@ -177,3 +181,15 @@ def test_replacing_a_policy_under_traffic_loses_nothing_and_lets_nobody_in(on: S
     assert went > 20
     assert blocked > 20
     assert (failed, leaked) == (0, 0)
+
+
+def test_a_rule_of_others_that_keeps_one_allowed_device_out_is_named(on: Stage) -> None:
+    """`plan` names the rule also if it drops only one of those whom the policy allows."""
+    rule = f"ip saddr {ALLOWED} tcp dport 7001 drop"
+    chain = "add chain inet theirs input { type filter hook input priority 300; policy accept; }"
+    on.speaker.run(["nft", f"add table inet theirs; {chain}; add rule inet theirs input {rule}"], check=True)
+
+    done = on.guard("plan", on.policy(*HOME))
+
+    assert f"allowed by the policy, but `inet theirs input {rule}` drops it" in done.stdout
+    assert not on.connects(ALLOWED)

@@ -118,3 +118,22 @@ def test_bad_input_exits_with_2(guard: Guard, facts: Path, policy: Path, tmp_pat
     assert [d.returncode for d in (missing, truncated, unknown)] == [2, 2, 2]
     assert "truncated" in truncated.stderr
     assert f"{wrong}:10:5" in unknown.stderr
+
+
+def test_a_service_without_a_listener_is_no_yes(guard: Guard, facts: Path, policy: Path) -> None:
+    """A daemon that is only starting, or whose sockets nobody may see, is not guarded by a port: nothing claims that it is."""
+    document = json.loads(facts.read_text(encoding="utf-8"))
+    document["services"][0]["listeners"] = []
+    facts.write_text(json.dumps(document), encoding="utf-8")
+
+    plan = guard("plan", policy, "--snapshot", facts)
+    prove = guard("reach", "--prove", policy, "--snapshot", facts)
+    verify = guard("verify", policy, "--snapshot", facts, "--format", "json")
+
+    assert plan.returncode == 1
+    assert "there is nothing to guard" in plan.stdout
+    assert "no listener of `Kitchen` (pid 812) was seen" in plan.stdout
+    assert prove.returncode == 4
+    assert "Kitchen: no listener of it was seen" in prove.stderr
+    assert verify.returncode == 4
+    assert (json.loads(verify.stdout)["proved"], json.loads(verify.stdout)["proof"]) == (False, "undecided")

@@ -88,7 +88,18 @@ def test_the_session_of_an_ancestor(hosts: tuple[Host, Host]) -> None:
     assert done.stdout.startswith("ipv4 192.168.10.2 22 192.168.10.9 50000 eth0 SSH_CONNECTION of process ")
 
 
-@pytest.mark.parametrize("value", ["", "a b c d", "1.2.3.4 x 1.2.3.4 22", "1.2.3.4 1 1.2.3.4", "1.2.3.4 1 nonsense 22"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "a b c d",
+        "1.2.3.4 x 1.2.3.4 22",
+        "1.2.3.4 1 1.2.3.4",
+        "1.2.3.4 1 nonsense 22",
+        "1.2.3.4 70000 1.2.3.4 22",
+        "1.2.3.4 1 1.2.3.4 99999999999",
+    ],
+)
 def test_a_session_that_is_none(hosts: tuple[Host, Host], value: str) -> None:
     """An environment that somebody set to nonsense is not believed, and does no harm."""
     server, _ = hosts

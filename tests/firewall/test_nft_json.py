@@ -129,6 +129,12 @@ def test_a_listing_that_is_cut() -> None:
     assert "dormant" in caught.value.hint
 
 
+def test_a_listing_that_lacks_a_chain() -> None:
+    """A rule that goes to a chain which is not listed is wrong input, with the name of the chain, not a fault when somebody asks."""
+    with pytest.raises(InputError, match="goes to the chain `nope`, which it does not hold"):
+        read_nft_json(listing([{"jump": {"target": "nope"}}]))
+
+
 @pytest.mark.parametrize("devices", [None, "eth0", ["eth0", "eth1"]])
 def test_devices(devices: Any) -> None:
     """A netdev chain without devices may filter any of them, and is a doubt; with them it filters those."""

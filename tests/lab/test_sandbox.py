@@ -292,3 +292,30 @@ def test_dotted_interface_in_a_sysctl_name() -> None:
 def test_why_not_is_empty_where_it_works() -> None:
     """Where sandboxes work, there is no reason against them."""
     assert sandbox.why_not() == ""
+
+
+def test_nothing_of_the_machine_itself_is_written() -> None:
+    """Names that come from a file of somebody else lead to no other sysctl, no other file, and no other program."""
+    with Sandbox() as box:
+        host = box.host("host")
+        for name in (
+            "kernel.printk_ratelimit",
+            "net/../kernel/printk_ratelimit",
+            "net/../../../tmp/x",
+            "net.ipv4.conf../../x",
+        ):
+            with pytest.raises(OSError, match="no sysctl of a network namespace"):
+                host.sysctl({name: 5})
+        with pytest.raises(MachineError, match="control character"):
+            host.ip("link set lo up\nnetns exec host touch /tmp/x")
+        host.sysctl({"net/ipv4/ip_forward": 1, "net.ipv4.conf.lo.rp_filter": 1})
+
+
+def test_a_working_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever stands in a folder that was removed can use a sandbox all the same."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with Sandbox() as box:
+        assert box.host("host").call(lambda: os.getcwd()) == "/"  # noqa: PTH109, PLW0108 - os is what is asked

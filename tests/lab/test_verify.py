@@ -154,6 +154,25 @@ def test_an_analysis_that_is_wrong_is_told_by_the_kernel(place: Place, monkeypat
 
 
 @pytest.mark.kernel
+@pytest.mark.parametrize("needed", ["ip ttl != 255", "ether saddr != 02:00:00:00:00:01"])
+def test_a_rule_on_a_field_that_packets_here_do_not_choose_is_a_remark(place: Place, needed: str) -> None:
+    """Somebody else's rule on the TTL or the hardware address is no disagreement with the analysis, and the policy holds."""
+    place.enforce()
+    place.load(f"""
+table inet theirs {{
+    chain input {{
+        type filter hook input priority 10; policy accept;
+        {needed} tcp dport 4070 drop
+    }}
+}}
+""")
+    result = place.verify()
+
+    assert (result.status, result.disagreements) == (0, [])
+    assert any("hardware address" in remark for remark in result.remarks)
+
+
+@pytest.mark.kernel
 def test_unknown_rules_are_undecided(place: Place) -> None:
     """Where the rules could not be read, no packet is sent, and the answer is undecided, not yes."""
     snapshot = place.snapshot()

@@ -74,6 +74,18 @@ def test_the_changelog_can_be_built() -> None:
     assert all(p.read_text(encoding="utf-8").split(".")[0].split("\n")[0][:40] in result.stdout for p in FRAGMENTS)
 
 
+def test_the_manual_page_is_plain() -> None:
+    """Groff takes other characters than ASCII for Latin-1, warns of them and leaves them out."""
+    assert (ROOT / "docs/man/librespot-guard.1").read_text(encoding="utf-8").isascii()
+
+
+def test_fish_shows_whole_descriptions() -> None:
+    """A description with a comma in it is not cut there."""
+    script = (ROOT / "docs/completion/librespot-guard.fish").read_text(encoding="utf-8")
+
+    assert 'string split -m 1 "," $completion' in script
+
+
 @pytest.mark.parametrize("program", ["librespot-guard", "lsguard"])
 def test_bash_completes_commands(program: str, tmp_path: Path) -> None:
     """The completion script that ships completes a command of either name in a real bash."""

@@ -21,6 +21,7 @@ from librespot_guard.firewall.model import (
     MetaSet,
     Notrack,
     Payload,
+    PayloadSet,
     Redirect,
     Rule,
     Ruleset,
@@ -223,6 +224,21 @@ def test_a_redirect_is_a_second_way_in() -> None:
 
     assert answer.may
     assert answer.choices(answer.may.lowest())["dport"] == 8080
+
+
+def test_a_port_written_into_the_packet_behind_the_guard_is_a_way_in() -> None:
+    """The socket is looked up behind the last input hook: a rule that writes the port there leads past a guard in an earlier one."""
+    guard = Chain("guard", 1, (Rule(1, (*to_tcp(3678), DROP)),), Hook("input", -10))
+    write = (Immediate(0, (3678).to_bytes(2, "big")), PayloadSet("transport", 2, 2, 0))
+    late = Chain("late", 2, (Rule(2, (*to_tcp(80), *write)),), Hook("input", 10))
+    world = World(namespace(), Ruleset((Table("inet", "t", (guard, late)),)))
+    answer = ask(world)
+
+    assert cidrs("ipv4", answer.shown_may) == ["0.0.0.0/0"]
+    assert answer.must == answer.may or answer.because
+    packet = Packet("eth0", "203.0.113.9", "192.168.10.2", "tcp", dport=80)
+    assert trace(world, packet).verdict == "delivered"
+    assert not ask(World(namespace(), Ruleset((Table("inet", "t", (guard,)),)))).may
 
 
 def test_reverse_path_filter_narrows_the_sources() -> None:

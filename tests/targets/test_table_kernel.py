@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 
 from librespot_guard import collect, firewall
 from librespot_guard.apply import gate, nft
+from librespot_guard.apply.loaded import Shape, missing
 from librespot_guard.firewall.model import Table
 from librespot_guard.lab.sandbox import Host, Sandbox
 from librespot_guard.targets import nft_model, nft_text
@@ -50,6 +51,24 @@ def test_the_kernel_gives_back_exactly_the_model(host: Host, table: GuardTable) 
 
     assert canonical(found) == canonical(nft_model.table(table))
     assert read(found) == table
+
+
+@given(table=tables())
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+def test_what_was_loaded_is_counted_alike_in_the_listing(host: Host, table: GuardTable) -> None:
+    """Whatever the table, `status` finds in nft's listing what stands in the text that was loaded: no alarm without a reason."""
+    text = nft_text.replacement(table)
+
+    def inside() -> str:
+        nft.load(gate.timed(text, 600))
+        return gate.kernel().listing
+
+    wanted, found = Shape(text), Shape(host.call(inside))
+
+    assert missing(wanted, found) == ""
+    assert found.ports == wanted.ports
 
 
 @given(case=cases())

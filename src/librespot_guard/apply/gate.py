@@ -16,12 +16,12 @@ _STATE = "list table inet librespot_guard\n"
 
 
 class Kernel:
-    """What our table in the kernel says: `loaded`, the id in force (`base`) and the id behind the gate (`gated`), "" for none."""
+    """What our table in the kernel says: `loaded`, the id in force (`base`) and behind the gate (`gated`), "" for none; nft's `listing`."""
 
-    __slots__ = ("base", "gated", "loaded")
+    __slots__ = ("base", "gated", "listing", "loaded")
 
-    def __init__(self, *, loaded: bool, base: str, gated: str) -> None:
-        self.loaded, self.base, self.gated = loaded, base, gated
+    def __init__(self, *, loaded: bool, base: str, gated: str, listing: str = "") -> None:
+        self.loaded, self.base, self.gated, self.listing = loaded, base, gated, listing
 
 
 def timed(text: str, seconds: int) -> str:
@@ -58,7 +58,7 @@ def kernel() -> Kernel:
                 base = name
             else:
                 gated = name
-    return Kernel(loaded=True, base=base, gated=gated)
+    return Kernel(loaded=True, base=base, gated=gated, listing=output)
 
 
 def check_seconds(seconds: int) -> int:

@@ -9,11 +9,12 @@ import json
 import os
 import time
 
-from librespot_guard.apply import files, session
+from librespot_guard.apply import files, records, session
 from librespot_guard.errors import MachineError, Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Any, Self
 
@@ -41,6 +42,11 @@ class State:
     def exists(self) -> bool:
         """Whether anything was ever recorded here, as far as this user can see."""
         return os.path.isdir(self.folder)  # noqa: PTH112 - pathlib is slow to import
+
+    @property
+    def writable(self) -> bool:
+        """Whether this user may record something here: not on a file system that is mounted read-only."""
+        return os.access(self.folder, os.W_OK | os.X_OK)
 
     # the lock
 
@@ -86,8 +92,7 @@ class State:
 
     def pending(self) -> "dict[str, Any] | None":
         """The change that is pending or was being made when its command was killed; None if there is none."""
-        found = self._read("pending.json")
-        return found or None
+        return self._read("pending.json", records.check_pending)
 
     def write_pending(self, pending: "dict[str, Any]") -> None:
         """Record what is about to be done. Raises MachineError."""
@@ -102,12 +107,17 @@ class State:
 
     def confirmed(self) -> "list[dict[str, Any]]":
         """The confirmed changes, oldest first; the last one is in force."""
-        found: list[dict[str, Any]] = self._read("confirmed.json").get("changes", [])
-        return found
+        found = self._read("confirmed.json", lambda all_: records.check_changes(all_.get("changes", [])))
+        changes: list[dict[str, Any]] = (found or {}).get("changes", [])
+        return changes
 
     def write_confirmed(self, changes: "list[dict[str, Any]]") -> None:
         """Record the confirmed changes. Raises MachineError."""
-        self._write("confirmed.json", {"changes": changes[-KEPT:]})
+        kept = list(changes)
+        while len(kept) > KEPT:
+            gone = kept.pop(0)
+            kept[0] = _in_place_of(kept[0], gone)
+        self._write("confirmed.json", {"changes": kept})
 
     def record(self, event: str, pending: "dict[str, Any]", reason: str = "") -> None:
         """Append one event to the history and sync it. Raises MachineError."""
@@ -122,12 +132,12 @@ class State:
             "reason": reason,
         }
         try:
-            files.append_line(self._path("journal.jsonl"), json.dumps(line, ensure_ascii=False))
+            files.append_line(self._path("journal.jsonl"), json.dumps(line))
         except OSError as error:
             raise self._unusable(error) from None
 
     def history(self) -> "list[dict[str, Any]]":
-        """Every event, oldest first. A line that a power cut tore is left out."""
+        """Every event, oldest first. A line that a power cut tore, or that is no event of this version, is left out."""
         try:
             with open(self._path("journal.jsonl"), encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - pathlib is slow
                 lines = file.read().splitlines()
@@ -139,33 +149,42 @@ class State:
         for line in lines:
             try:
                 event = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
-            if isinstance(event, dict):
+            if records.is_event(event):
                 found.append(event)
         return found
 
     def _path(self, name: str) -> str:
         return f"{self.folder}/{name}"
 
-    def _read(self, name: str) -> "dict[str, Any]":
+    def _read(self, name: str, check: "Callable[[Any], None]") -> "dict[str, Any] | None":
         try:
             with open(self._path(name), encoding="utf-8") as file:  # noqa: PTH123 - pathlib is slow to import
                 found: dict[str, Any] = json.load(file)
         except FileNotFoundError:
-            return {}
+            return None
         except OSError as error:
             raise self._unusable(error) from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise MachineError(
                 f"{self._path(name)}: damaged ({error})",
                 hint="move the file away; `librespot-guard status` shows what is loaded",
+            ) from None
+        try:
+            if not isinstance(found, dict):
+                raise ValueError("it is not an object")  # noqa: TRY004, TRY301 - said together with the other faults
+            check(found)
+        except ValueError as error:
+            raise MachineError(
+                f"{self._path(name)}: not as this version writes it ({error})",
+                hint="if a newer librespot-guard wrote it, use that one; else move the file away, and `librespot-guard status` shows what is loaded",
             ) from None
         return found
 
     def _write(self, name: str, value: "dict[str, Any]") -> None:
         try:
-            files.write_file(self._path(name), json.dumps(value, ensure_ascii=False) + "\n", 0o600)
+            files.write_file(self._path(name), json.dumps(value) + "\n", 0o600)
         except OSError as error:
             raise self._unusable(error) from None
 
@@ -177,6 +196,18 @@ class State:
             f"{place}: {error.strerror or error}",
             hint="the state of changes is kept there; free space or set LIBRESPOT_GUARD_STATE",
         )
+
+
+def _in_place_of(oldest: "dict[str, Any]", gone: "dict[str, Any]") -> "dict[str, Any]":
+    """The oldest change that is kept, with the way back of the one before it, which is forgotten: the last way back leads to no rules."""
+    own, before = oldest["change"], gone["change"]
+    settings = [step for step in own["revert_boot"] if step["step"] == "restore-file"]
+    way = {
+        "before": before["before"],
+        "revert": before["revert"],
+        "revert_boot": [*settings, *before["revert_boot"]],
+    }
+    return {**oldest, "change": {**own, **way}}
 
 
 def timestamp() -> str:

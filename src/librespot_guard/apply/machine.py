@@ -14,6 +14,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_LATE = "nobody confirmed it in time"
+_REMOVED = "its table was removed or replaced by another program"
+_FALLEN = "the gate had fallen when the confirmation came"
+
 
 def recover(state: State, *, ask: bool = False) -> "dict[str, Any] | None":
     """Finish or undo what an earlier command left behind; returns the change that is still pending, if any.
@@ -51,9 +55,9 @@ def recover(state: State, *, ask: bool = False) -> "dict[str, Any] | None":
         _finish_confirm(state, pending)
         return None
     late = phase != "arming" or gate.now() >= pending["deadline"]
-    reason = "nobody confirmed it in time" if late else "the command was killed before the rules were loaded"
+    reason = _LATE if late else "the command was killed before the rules were loaded"
     if late and gate.now() < pending["deadline"]:
-        reason = "its table was removed or replaced by another program"
+        reason = _REMOVED
     _finish_undo(state, pending, "expired" if late else "failed", reason)
     return None
 
@@ -175,9 +179,10 @@ def confirm(state: State, wanted: str | None, *, force: bool = False) -> "dict[s
             raise
         if kernel.base == pending["id"]:
             return _finish_confirm(state, pending)
-        reason = "the gate had fallen when the confirmation came"
+        # the kernel counts in whole ticks, and may be a little early by our clock
+        reason = _FALLEN if gate.now() > pending["deadline"] - 1 else _REMOVED
         _finish_undo(state, pending, "expired", reason)
-        raise _too_late(pending["id"]) from None
+        raise _undone(pending["id"], "expired", reason) from None
     return _finish_confirm(state, pending)
 
 
@@ -187,12 +192,17 @@ def _nothing_pending(state: State, wanted: str | None) -> "dict[str, Any]":
         return confirmed[-1]
     last = next((e for e in reversed(state.history()) if wanted is None or e["id"] == wanted), None)
     if last is not None and last["event"] in ("expired", "cancelled", "failed"):
-        raise (
-            _too_late(last["id"])
-            if last["event"] == "expired"
-            else RolledBack(f"the change {last['id']} was undone ({last['event']})")
-        )
+        raise _undone(last["id"], last["event"], last["reason"])
     raise Refused("no change is pending", hint="`librespot-guard status` shows what is in force")
+
+
+def _undone(change_id: str, event: str, reason: str) -> RolledBack:
+    if event == "expired" and reason in (_LATE, _FALLEN):
+        return _too_late(change_id)
+    return RolledBack(
+        f"the change {change_id} was undone ({event}{f': {reason}' if reason else ''})",
+        hint="apply it again" if event == "expired" else "",
+    )
 
 
 def _too_late(change_id: str) -> RolledBack:

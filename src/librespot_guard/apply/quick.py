@@ -64,7 +64,7 @@ def show_status(output: str) -> int:
 
     found = report.document()
     if output == "json":
-        sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return 0
     sys.stdout.write(report.text(found) + "\n")
     sys.stdout.flush()

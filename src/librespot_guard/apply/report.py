@@ -1,6 +1,6 @@
 """What `status` says: the records, and whether the kernel agrees with them."""
 
-from librespot_guard.apply import gate, machine
+from librespot_guard.apply import gate, loaded, machine
 from librespot_guard.apply.journal import State
 from librespot_guard.errors import MachineError, Refused
 
@@ -16,7 +16,13 @@ def document() -> "dict[str, Any]":
     state = State()
     warnings: list[str] = []
     pending = None
-    if state.exists:
+    if state.exists and not state.writable:
+        pending = state.pending()
+        if pending is not None:
+            warnings.append(
+                f"{state.folder} can't be written to, so the end of the change {pending['id']} is not recorded"
+            )
+    elif state.exists:
         try:
             with state:
                 pending = machine.recover(state, ask=True)
@@ -31,7 +37,10 @@ def document() -> "dict[str, Any]":
     except MachineError as error:
         warnings.append(f"the kernel could not be asked: {error}")
     if kernel is not None:
-        warnings += _disagreement(kernel, in_force)
+        if pending is not None and not state.writable and kernel.gated != pending["id"]:
+            # its end can't be recorded here
+            pending = None
+        warnings += _disagreement(kernel, in_force, pending)
     return {
         "schema": "librespot-guard/status/1",
         "pending": _pending(pending) if pending else None,
@@ -69,10 +78,12 @@ def text(found: "dict[str, Any]") -> str:
     return "\n".join(lines)
 
 
-def _disagreement(kernel: gate.Kernel, in_force: "dict[str, Any] | None") -> list[str]:
+def _disagreement(
+    kernel: gate.Kernel, in_force: "dict[str, Any] | None", pending: "dict[str, Any] | None"
+) -> list[str]:
     wanted = in_force["id"] if in_force else ""
     if kernel.base == wanted:
-        return []
+        return [*_changed(kernel, in_force, pending), *(_moved(in_force) if in_force else [])]
     if in_force is not None and not kernel.base:
         return [
             f"the rules of {wanted} are NOT loaded: another program removed them; `librespot-guard apply {in_force.get('policy', 'POLICY')}` loads them"
@@ -80,3 +91,29 @@ def _disagreement(kernel: gate.Kernel, in_force: "dict[str, Any] | None") -> lis
     return [
         f"the kernel holds the policy {kernel.base}, which is not the one that was confirmed last ({wanted or 'none'})"
     ]
+
+
+def _changed(kernel: gate.Kernel, in_force: "dict[str, Any] | None", pending: "dict[str, Any] | None") -> list[str]:
+    """What another program did to the rules: what is pending was loaded together with what is in force."""
+    last = pending if pending is not None and kernel.gated == pending["id"] else in_force
+    if last is None:
+        return []
+    done = loaded.missing(_shape(last["change"]["arm" if last is pending else "confirm"]), loaded.Shape(kernel.listing))
+    told = f"the rules of {last['id']} were changed by another program: {done}; they may let in anybody. Look at the table `inet librespot_guard`"
+    if last is in_force:
+        told += "; `nft -f /etc/librespot-guard/rules.nft` loads it as it was confirmed"
+    return [told] if done else []
+
+
+def _moved(in_force: "dict[str, Any]") -> list[str]:
+    """Whether the services of the policy in force are still where they were."""
+    silent = loaded.silent(_shape(in_force["change"]["confirm"]).ports)
+    told = (
+        f"nothing listens on {', '.join(silent)}: the service is not running, or it has taken another port, which these rules do not "
+        f"cover; `librespot-guard plan {in_force['policy'] or 'POLICY'}` tells which"
+    )
+    return [told] if silent else []
+
+
+def _shape(steps: "list[dict[str, Any]]") -> loaded.Shape:
+    return loaded.Shape("".join(step["text"] for step in steps if step["step"] == "load-nft"))

@@ -6,6 +6,7 @@ from typing import Any
 
 from librespot_guard.apply import gate, machine
 from librespot_guard.apply.journal import State
+from librespot_guard.cli import _streams
 
 _STEP = 0.1
 _PLAIN_EVERY = 10
@@ -59,4 +60,4 @@ def _show(text: str) -> None:
         sys.stderr.flush()
     except OSError:
         # the terminal hung up: the countdown is a courtesy, the gate is in the kernel
-        return
+        _streams.discard(sys.stderr)

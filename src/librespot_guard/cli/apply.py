@@ -78,7 +78,7 @@ def apply(
     from librespot_guard.apply.journal import State  # noqa: PLC0415
     from librespot_guard.cli.plan import make, render  # noqa: PLC0415
 
-    text = common.read_text(policy_file)
+    text = common.read_policy(policy_file)
     saved = _saved(plan_file) if plan_file is not None else None
     nft.find()
     with State() as state:
@@ -92,7 +92,7 @@ def apply(
         raise MachineError(
             f"the packet filter of this host can't be changed: {why}", hint="run it as root, with `sudo`"
         )
-    made = make(policy_file, snapshot, timeout=confirm_within, live=True, restart=restart)
+    made = make(policy_file, snapshot, text=text, timeout=confirm_within, live=True, restart=restart)
     if output == "text":
         click.echo(render(made))
     if made.refusals:
@@ -106,7 +106,7 @@ def apply(
     _ask(yes)
     about = {
         "title": made.title,
-        "policy": str(policy_file.absolute()),
+        "policy": "-" if str(policy_file) == "-" else str(policy_file.absolute()),
         "policy_sha256": hashlib.sha256(text.encode()).hexdigest(),
     }
     with _signals() as caught:
@@ -133,7 +133,7 @@ def _saved(plan_file: Path) -> dict[str, Any]:
     hint = f"write it with `librespot-guard plan POLICY -o {plan_file}`"
     try:
         saved = json.loads(common.read_text(plan_file))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{plan_file}: not a whole JSON document ({error})", hint=hint) from None
     if not isinstance(saved, dict) or any(key not in saved for key in _PLANNED):
         raise InputError(f"{plan_file}: not a saved plan", hint=hint)
@@ -168,7 +168,7 @@ def _mend_boot(change_id: str) -> None:
 
 def _end(output: str, made: "Plan", outcome: str, caught: list[int]) -> int:
     if outcome == "pending":
-        _tell(
+        common.note(
             f"\n{signal.Signals(caught[0]).name}: nobody waits any more, but the change stays armed: the kernel puts the old rules back unless "
             f"`librespot-guard confirm {made.id}` comes in time"
         )
@@ -179,8 +179,16 @@ def _end(output: str, made: "Plan", outcome: str, caught: list[int]) -> int:
         return 0
     if output == "json":
         _say(output, made.id, outcome)
-    why = {"expired": "nobody confirmed it in time", "cancelled": "it was rolled back"}.get(outcome, "it failed")
+    why = {"expired": _reason(made.id), "cancelled": "it was rolled back"}.get(outcome, "it failed")
     raise RolledBack(f"the change {made.id} is undone: {why}; the old rules are in force")
+
+
+def _reason(change_id: str) -> str:
+    """Why a change has expired: seldom it is not the time, but another program that removed the rules."""
+    from librespot_guard.apply.journal import State  # noqa: PLC0415
+
+    last = next((e for e in reversed(State().history()) if e["id"] == change_id), None)
+    return str(last["reason"]) if last is not None and last["reason"] else "nobody confirmed it in time"
 
 
 def _arm(made: "Plan", seconds: int, about: dict[str, str]) -> dict[str, Any]:
@@ -242,15 +250,6 @@ def _refused_hint(made: "Plan") -> str:
     if made.lockouts:
         return "allow your own connection in the policy first; packets are shown above, with their trail"
     return f"`librespot-guard plan {made.file}` shows all of it"
-
-
-def _tell(text: str) -> None:
-    """A remark on a terminal that may have hung up."""
-    try:
-        common.note(text)
-    except OSError:
-        # nobody is there to read it; the gate is in the kernel
-        return
 
 
 def _say(output: str, change_id: str, outcome: str) -> None:

@@ -67,7 +67,7 @@ class _Result:
         self.warnings: tuple[Fault, ...] = ()
         self.matches: dict[str, list[str]] | None = None
         try:
-            reading = read(common.read_text(path), file=self.file)
+            reading = read(common.read_policy(path), file=self.file)
         except InputError as error:
             self.unreadable = error
             return

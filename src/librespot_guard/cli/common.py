@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from librespot_guard.cli import _errors
+from librespot_guard.cli import _errors, _streams
 from librespot_guard.errors import InputError, MachineError
 
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from librespot_guard.snapshot import Gap, Snapshot
 
 F = TypeVar("F", bound=Callable[..., Any])
+# a listing or a snapshot of this size has millions of rules
+MOST_BYTES = 256 << 20
+# `policy.document.MAX_SIZE` counts characters, of at most four bytes
+MOST_BYTES_OF_A_POLICY = 4 << 20
 show_error = _errors.show_error
 
 
@@ -60,14 +64,28 @@ def load_snapshot(snapshot_file: Path | None, *, ask: bool = True, probe: bool =
     return collect.snapshot(ask=ask, probe=probe)
 
 
-def read_text(path: Path) -> str:
-    """The text of an input file ("-" is standard input); InputError if it can't be read."""
+def read_text(path: Path, *, most: int = MOST_BYTES) -> str:
+    """The text of an input file ("-" is standard input); InputError if it can't be read, or has more than `most` bytes."""
     try:
-        return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+        data = sys.stdin.buffer.read(most + 1) if str(path) == "-" else _beginning(path, most + 1)
+        if len(data) > most:
+            raise InputError(f"{path}: larger than {most >> 20} MiB", hint="is it the right file?")
+        text = data.decode()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _beginning(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)
+
+
+def read_policy(path: Path) -> str:
+    """The text of a policy; InputError if it can't be read, or is far too large to be one."""
+    return read_text(path, most=MOST_BYTES_OF_A_POLICY)
 
 
 def write_text(path: Path, text: str, *, mode: int = 0o600) -> None:
@@ -80,14 +98,27 @@ def write_text(path: Path, text: str, *, mode: int = 0o600) -> None:
         raise MachineError(f"{path}: {error.strerror or error}", hint="nothing was changed there") from None
 
 
-def print_json(document: dict[str, Any]) -> None:
+def json_text(document: Any, *, indent: int | None = None, encoding: str = "utf-8") -> str:
+    """A document as text; what the encoding can't hold (a file name that is no Unicode) is escaped as JSON does, so that it stays JSON."""
+    text = json.dumps(document, indent=indent, ensure_ascii=False)
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(document, indent=indent)
+    return text
+
+
+def print_json(document: dict[str, Any], *, indent: int | None = 2) -> None:
     """Print one document to stdout."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    click.echo(json_text(document, indent=indent, encoding=sys.stdout.encoding or "utf-8"))
 
 
 def note(text: str) -> None:
-    """A remark for the person: to stderr."""
-    click.echo(text, err=True)
+    """A remark for the person: to stderr. Where that is full or has hung up, the work goes on."""
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        _streams.discard(sys.stderr)
 
 
 def note_gaps(gaps: "Iterable[Gap]") -> None:

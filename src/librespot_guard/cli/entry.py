@@ -3,19 +3,46 @@
 import os
 import sys
 
+from librespot_guard.cli import _streams
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command line; returns the exit status (also raised by the console script as SystemExit)."""
     arguments = sys.argv[1:] if argv is None else argv
+    _streams.prepare()
     try:
-        return _run(arguments)
+        status = _run(arguments)
+        _streams.flush()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError as error:
         # the reader of our output (`| head`) is gone: that is no fault; keep the interpreter from complaining at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _streams.discard(sys.stdout)
+        _streams.lost(error)
         return 141
+    except OSError as error:
+        lost = _streams.lost(error)
+        if lost is None:
+            raise
+        return _unwritten(arguments, *lost)
+    else:
+        return status
+
+
+def _unwritten(arguments: list[str], name: str, error: OSError) -> int:
+    """Say that an answer could not be written, for instance because the disk is full."""
+    from librespot_guard.cli._errors import show_error  # noqa: PLC0415
+    from librespot_guard.errors import MachineError  # noqa: PLC0415
+
+    changes = arguments[:1] in (["apply"], ["confirm"], ["rollback"])
+    hint = (
+        "`librespot-guard status` tells what was done"
+        if changes
+        else "the answer is not whole: write it to another place"
+    )
+    show_error(MachineError(f"{name} can't be written to: {error.strerror or error}", hint=hint))
+    return MachineError.status
 
 
 def _run(arguments: list[str]) -> int:
@@ -52,13 +79,18 @@ def _run(arguments: list[str]) -> int:
 def _click(group: object, arguments: list[str]) -> int:
     import click  # noqa: PLC0415
 
+    # click asks only whether it is a terminal (https://no-color.org: present and not empty)
+    plain = {"color": False} if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else {}
     try:
-        result = group.main(args=arguments, prog_name="librespot-guard", standalone_mode=False)  # type: ignore[attr-defined]
+        result = group.main(args=arguments, prog_name="librespot-guard", standalone_mode=False, **plain)  # type: ignore[attr-defined]
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except SystemExit as stop:
+        # click's own answer to a reader that is gone, which would read as "the answer is no"
+        raise BrokenPipeError from stop
     except click.Abort:
         sys.stderr.write("interrupted\n")
         return 130

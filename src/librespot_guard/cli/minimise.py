@@ -28,9 +28,9 @@ _WORD = {
 @click.command(
     epilog="""\b
 Examples:
-  sudo librespot-guard minimise --use phones                 phones on the network choose the speaker
-  sudo librespot-guard minimise kitchen --use application    only an application drives it
-  librespot-guard minimise --use nobody --snapshot host.json what could be turned off on another host
+  sudo librespot-guard minimise --use phones                   phones on the network choose the speaker
+  sudo librespot-guard minimise kitchen --use application      only an application drives it
+  librespot-guard minimise --use nobody --snapshot host.json   what could be turned off on another host
 """
 )
 @click.argument("service", required=False)

@@ -43,7 +43,7 @@ def plan(policy_file: Path, snapshot_file: Path | None, output: str, output_file
     made = make(policy_file, common.load_snapshot(snapshot_file), live=snapshot_file is None)
     document = made.to_json()
     if output_file is not None:
-        common.write_text(output_file, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        common.write_text(output_file, common.json_text(document, indent=2) + "\n")
     if output == "json":
         common.print_json(document)
     else:
@@ -52,13 +52,22 @@ def plan(policy_file: Path, snapshot_file: Path | None, output: str, output_file
 
 
 def make(
-    policy_file: Path, snapshot: "Snapshot", *, timeout: int = 60, live: bool = False, restart: bool = False
+    policy_file: Path,
+    snapshot: "Snapshot",
+    *,
+    text: str | None = None,
+    timeout: int = 60,
+    live: bool = False,
+    restart: bool = False,
 ) -> "Plan":
-    """Read the policy and plan it on these facts; `live` if they are of this host, whose configuration files can then be changed."""
+    """Read the policy and plan it on these facts; `live` if they are of this host, whose configuration files can then be changed.
+
+    `text` is what stands in the file, if it was read already: standard input can be read once only.
+    """
     from librespot_guard import plan as planning  # noqa: PLC0415 - `--help` must not pay for it
     from librespot_guard import policy  # noqa: PLC0415
 
-    loaded = policy.load(common.read_text(policy_file), file=str(policy_file))
+    loaded = policy.load(common.read_policy(policy_file) if text is None else text, file=str(policy_file))
     files = _files(snapshot, loaded) if live and any(entry.use for entry in loaded.services.values()) else None
     today = datetime.now(UTC).astimezone().date()
     return planning.make(loaded, snapshot, today=today, timeout=timeout, files=files, restart=restart)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from librespot_guard.cli import common
-from librespot_guard.errors import InputError
+from librespot_guard.errors import InputError, Undecided
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,6 +169,8 @@ def _targets(snapshot: Snapshot, name: str | None) -> Iterator[Target]:
         common.note("no service of the librespot family was found; --to PROTO/PORT asks for any port")
     for service in snapshot.services:
         if name in (None, service.name):
+            if not service.listeners:
+                common.note(f"{service.name}: no listener of it was seen, so nothing can be said about it")
             for item in service.listeners:
                 yield Target(
                     service.netns, item.listener, service.name, item.surface, service.pid, service.container_name
@@ -252,7 +254,7 @@ def _prove(policy_file: Path | None, snapshot: Snapshot) -> Proof | None:
     from librespot_guard import policy  # noqa: PLC0415
     from librespot_guard.plan.proof import prove  # noqa: PLC0415
 
-    loaded = policy.load(common.read_text(policy_file), file=str(policy_file))
+    loaded = policy.load(common.read_policy(policy_file), file=str(policy_file))
     missing = policy.unmatched(loaded, snapshot)
     for entry in missing:
         common.note(
@@ -260,6 +262,11 @@ def _prove(policy_file: Path | None, snapshot: Snapshot) -> Proof | None:
         )
     proof = prove(loaded, snapshot, today=datetime.now(UTC).astimezone().date())
     if not proof.claims:
+        if len(missing) < len(loaded.services):
+            raise Undecided(
+                f"{policy_file}: no listener was seen of the services that this policy names, so there is nothing to prove",
+                hint="only root sees the sockets of other users; `librespot-guard scan` shows what was seen",
+            )
         raise InputError(
             f"{policy_file}: no service found here is named by this policy, so there is nothing to prove",
             hint="`librespot-guard scan` shows what runs here",

@@ -31,8 +31,6 @@ Examples:
 On the other host: `nft -j list ruleset`, `iptables-save`, `ip6tables-save`, `ipset save`, `ip -j route show table all`.
 These listings leave things out that the kernel knows. What is known to be left out makes an answer a bound, and is named.
 """
-# a listing of this size has millions of rules
-_MOST_BYTES = 256 << 20
 _output = click.option(
     "-o",
     "--output",
@@ -108,10 +106,10 @@ def import_(
         raise InputError(
             "nothing to import", hint="give a listing such as --nft-json FILE, and --address eth0=192.168.10.2/24"
         )
-    texts = tuple(FilterText(kind, _named(path), _bounded(path)) for kind, path in paths.items())
+    texts = tuple(FilterText(kind, _named(path), common.read_text(path)) for kind, path in paths.items())
     parts = imported.Parts(
         texts,
-        None if routes is None else read_routes_json(_bounded(routes), source=_named(routes)),
+        None if routes is None else read_routes_json(common.read_text(routes), source=_named(routes)),
         tuple(dict.fromkeys(imported.parse_address(a) for a in addresses)),
         dict(imported.parse_sysctl(s) for s in sysctls),
     )
@@ -133,16 +131,6 @@ def import_(
 
 def _named(path: Path) -> str:
     return "standard input" if str(path) == "-" else str(path)
-
-
-def _bounded(path: Path) -> str:
-    """The text of a listing. Raises InputError for one that is too large to be one."""
-    text = common.read_text(path)
-    if len(text) > _MOST_BYTES:
-        raise InputError(
-            f"{_named(path)}: larger than {_MOST_BYTES >> 20} MiB", hint="that is no listing of a packet filter"
-        )
-    return text
 
 
 def _write(facts: Snapshot, file: Path | None, what: str) -> None:

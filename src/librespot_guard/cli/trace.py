@@ -78,7 +78,7 @@ def trace(packets_file: str | None, netns: str | None, output: str, snapshot_fil
         answer = follow(world, packet)
         answers.append((packet, answer))
         if output == "jsonl":
-            click.echo(json.dumps(answer.to_json(), ensure_ascii=False))
+            common.print_json(answer.to_json(), indent=None)
     if output == "json":
         found = [{"packet": p.to_json(), **a.to_json()} for p, a in answers]
         common.print_json({"schema": "librespot-guard/trace/1", "answers": found})

@@ -38,7 +38,7 @@ def verify(policy_file: Path, snapshot_file: Path | None, output: str) -> int:
     from librespot_guard import policy as policies  # noqa: PLC0415 - only where it is needed
     from librespot_guard.lab.verify import verify as run  # noqa: PLC0415
 
-    policy = policies.load(common.read_text(policy_file), file=str(policy_file))
+    policy = policies.load(common.read_policy(policy_file), file=str(policy_file))
     snapshot = common.load_snapshot(snapshot_file)
     result = run(policy, snapshot, today=datetime.now(UTC).astimezone().date(), progress=common.note)
     if output == "json":
@@ -113,6 +113,6 @@ def _lines(result: "Verification") -> Iterator[tuple[str, str, str]]:
         colour,
         f"the policy {word}",
         (
-            f"{result.proof.verdict} on the rules; {result.packets} packets sent, {len(result.disagreements)} disagreements with policy or analysis"
+            f"{result.verdict} on the rules; {result.packets} packets sent, {len(result.disagreements)} disagreements with policy or analysis"
         ),
     )

@@ -59,6 +59,8 @@ def _of_session(processes: Mapping[int, Process], pid: int) -> Iterator[Connecti
             family, local, peer = _plain(local, peer)
         except ValueError:
             continue
+        if not (len(words[1]) < 6 and len(words[3]) < 6 and int(words[1]) < 65536 and int(words[3]) < 65536):
+            continue  # a variable holds what somebody wrote into it
         yield Connection(
             family, local, int(words[3]), peer, int(words[1]), zone or None, f"SSH_CONNECTION of process {ancestor}"
         )

@@ -3,6 +3,7 @@
 Source: cmd/docker-proxy/main_linux.go of moby (-proto, -host-ip, -host-port, -container-ip, -container-port).
 """
 
+import re
 from collections.abc import Iterable
 from ipaddress import ip_address
 from itertools import pairwise
@@ -21,14 +22,22 @@ def _docker_proxy(process: Process) -> Relay | None:
     words = [w.lstrip("-") for w in process.argv[1:]]
     given = dict(pairwise(words))
     try:
+        if given["proto"] not in ("tcp", "udp"):  # it knows SCTP, too, and anybody may call a program so
+            return None
         return Relay(
             "docker-proxy",
             process.pid,
             given["proto"],
             str(ip_address(given["host-ip"])),
-            int(given["host-port"]),
+            _port(given["host-port"]),
             str(ip_address(given["container-ip"])),
-            int(given["container-port"]),
+            _port(given["container-port"]),
         )
     except (KeyError, ValueError):
         return None
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        raise ValueError(f"no port: {text!r}")
+    return int(text)

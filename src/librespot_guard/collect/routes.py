@@ -6,7 +6,7 @@ Encodes include/uapi/linux/rtnetlink.h and fib_rules.h.
 import socket
 import struct
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from librespot_guard.collect.links import FAMILIES
 from librespot_guard.collect.netlink import Netlink, attribute, attributes, number, text
@@ -139,7 +139,9 @@ def _devices(fields: Mapping[int, bytes], names: Mapping[int, str]) -> tuple[str
 
 
 def _network(family: int, address: bytes | None, prefixlen: int) -> str:
-    return f"{ip_address(address or bytes(4 if family == socket.AF_INET else 16))}/{prefixlen}"
+    # a routing rule keeps the bits of its host (`ip rule add from 10.0.0.5/24`); the kernel compares without them
+    whole = ip_address(address or bytes(4 if family == socket.AF_INET else 16))
+    return str(ip_network(f"{whole}/{prefixlen}", strict=False))
 
 
 def read_rules(link: Netlink) -> tuple[RoutingRule, ...]:

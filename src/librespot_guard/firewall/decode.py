@@ -11,6 +11,7 @@ from struct import Struct
 from typing import Protocol
 
 from librespot_guard.errors import InputError
+from librespot_guard.firewall import dangling
 from librespot_guard.firewall.attributes import Attributes, Malformed, walk
 from librespot_guard.firewall.data import ALL_SLOTS
 from librespot_guard.firewall.expressions import Context, expression
@@ -93,7 +94,7 @@ def decode(dump: Dump, *, byteorder: str) -> Ruleset:
     """The ruleset in a dump that a machine of this byte order ("little" or "big") made.
 
     Raises:
-        InputError: the stream of messages is cut.
+        InputError: the stream of messages is cut, or lacks a chain.
     """
     reader = _Reader(byteorder)
     for kind, family, payload in _messages(dump.data, byteorder, reader.incomplete):
@@ -102,6 +103,7 @@ def decode(dump: Dump, *, byteorder: str) -> Ruleset:
     for text in dump.text:
         texts.setdefault((text.family, text.table, text.chain), {})[text.handle] = text.text
     tables = tuple(reader.table(key, draft, texts) for key, draft in reader.drafts.items())
+    dangling.check(tables, "packet filter dump")
     return Ruleset(tables, byteorder, tuple(dict.fromkeys(reader.incomplete)))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from librespot_guard.errors import InputError
+from librespot_guard.firewall import dangling
 from librespot_guard.firewall import nft_json_sets as sets
 from librespot_guard.firewall.data import ALL_SLOTS
 from librespot_guard.firewall.model import Chain, Element, Expr, Hook, Rule, Ruleset, Set, Table, Unknown
@@ -117,6 +118,7 @@ class _Reader:
             except Unsupported as error:
                 self.incomplete.append(f"{where}: {error} is not understood")
         tables = tuple(self._table(key, draft) for key, draft in self.drafts.items())
+        dangling.check(tables, self.source)
         return Ruleset(tables, "little", tuple(dict.fromkeys(self.incomplete)))
 
     def _item(self, kind: str, body: Any) -> None:

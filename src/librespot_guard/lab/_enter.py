@@ -49,7 +49,10 @@ class Doors:
 
     def enter(self) -> None:
         """Move this (single-threaded) process into the namespaces; for the PID namespace, its children. Raises OSError."""
-        folder = Path.cwd()
+        try:
+            folder = Path.cwd()
+        except FileNotFoundError:
+            folder = Path("/")  # the working directory was removed
         for fd, kind in self.fds:
             _kernel.setns(fd, kind)
         # entering a mount namespace leaves one at its root

@@ -1,6 +1,7 @@
 """The inside of a sandbox: the processes that make its namespaces and hold them, its mounts, its networks."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -17,9 +18,13 @@ _HIDDEN = ("/var/lib/librespot-guard", "/etc/librespot-guard")
 
 
 def write_sysctls(values: Mapping[str, str | int]) -> None:
-    """Write sysctls of the calling thread's network namespace. Raises OSError naming the file."""
+    """Write sysctls of the calling thread's network namespace. Raises OSError naming the file, also for what is none of these."""
     for name, value in values.items():
-        Path("/proc/sys", *sysctl_parts(name)).write_text(f"{value}\n", encoding="ascii")
+        parts = sysctl_parts(name)
+        # root of a sandbox may write what belongs to the whole machine, and names may come from a file of somebody else
+        if parts[0] != "net" or ".." in parts or any("/" in part for part in parts):
+            raise OSError(errno.EPERM, "no sysctl of a network namespace", name)
+        Path("/proc/sys", *parts).write_text(f"{value}\n", encoding="ascii")
 
 
 def sysctl_parts(name: str) -> list[str]:

@@ -40,7 +40,12 @@ _SPACES = (
 )
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
-__all__ = ["ETC", "STATE", "Host", "Process", "Sandbox", "hardware_address", "why_not", "write_sysctls"]
+__all__ = ["ETC", "STATE", "Host", "Process", "Sandbox", "hardware_address", "one_line", "why_not", "write_sysctls"]
+
+
+def one_line(text: str) -> bool:
+    """Whether a text is one line for `ip -batch`, in which a second one could run any program (`netns exec`)."""
+    return not any(ord(c) < 32 or c in "\x7f\x85\u2028\u2029" for c in text)
 
 
 class Sandbox:
@@ -145,6 +150,8 @@ class Sandbox:
 
     def ip(self, *lines: str, host: str | None = None) -> None:
         """Make changes with iproute2, all in one process. Raises MachineError naming what failed."""
+        if not all(map(one_line, lines)):
+            raise MachineError("`ip` is not given a line with a control character in it")
         argv = ["ip", *(("-netns", host) if host else ()), "-batch", "-"]
         done = self.run(argv, input="\n".join(lines) + "\n")
         if done.returncode != 0:

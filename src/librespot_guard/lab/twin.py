@@ -15,7 +15,7 @@ from librespot_guard.errors import GuardError, MachineError
 from librespot_guard.lab import replay
 from librespot_guard.lab._depends import dependencies
 from librespot_guard.lab.inject import Way
-from librespot_guard.lab.sandbox import Host, Sandbox, write_sysctls
+from librespot_guard.lab.sandbox import Host, Sandbox, one_line, write_sysctls
 from librespot_guard.snapshot import Link, Listener, Namespace, Route, RoutingRule
 from librespot_guard.targets.compare import canonical
 
@@ -172,7 +172,7 @@ def _rule(r: RoutingRule) -> list[str]:
 
 def _try_each(twin: Twin, family: str, lines: Iterable[str]) -> None:
     """Have iproute2 do all it can; what it could not is found by the comparison afterwards."""
-    text = "\n".join(lines)
+    text = "\n".join(filter(one_line, lines))
     if text:
         twin.host.run(["ip", "-6" if family == "ipv6" else "-4", "-force", "-batch", "-"], input=text + "\n")
 

@@ -17,7 +17,7 @@ from librespot_guard.lab.sandbox import Sandbox
 from librespot_guard.lab.twin import Twin, build
 from librespot_guard.plan.proof import Claim, Proof, prove
 from librespot_guard.policy import Policy, assign, unmatched
-from librespot_guard.reach import IntervalSet, Packet, Trace, chosen_extensions, world
+from librespot_guard.reach import IntervalSet, Packet, Trace, World, chosen_extensions, world
 from librespot_guard.reach.interpreter import trace
 from librespot_guard.reach.intervals import WIDTH
 from librespot_guard.reach.routing import text
@@ -66,6 +66,7 @@ class Way:
     packets: int = 0
     delivered: int = 0
     disagreements: int = 0
+    beyond: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The row as JSON."""
@@ -102,18 +103,23 @@ class Verification:
         return sum(way.packets for way in self.ways)
 
     @property
+    def verdict(self) -> str:
+        """What the proof says; of nothing it proves nothing."""
+        return self.proof.verdict if self.proof.claims else "undecided"
+
+    @property
     def status(self) -> int:
         """The exit status: 0 all agree, 1 the policy is violated, 4 something is undecided."""
-        if self.proof.verdict == "refuted" or any(d.against == "policy" for d in self.disagreements):
+        if self.verdict == "refuted" or any(d.against == "policy" for d in self.disagreements):
             return 1
-        undecided = self.proof.verdict != "proved" or self.disagreements or self.not_verified
+        undecided = self.verdict != "proved" or self.disagreements or self.not_verified
         return 4 if undecided else 0
 
     def to_json(self) -> dict[str, Any]:
         """The document of `verify --format json`, without its schema."""
         return {
-            "proved": self.proof.verdict == "proved",
-            "proof": self.proof.verdict,
+            "proved": self.verdict == "proved",
+            "proof": self.verdict,
             "packets": self.packets,
             "ways": [way.to_json() for way in self.ways],
             "disagreements": [d.to_json() for d in self.disagreements],
@@ -151,6 +157,11 @@ def verify(
     result.not_verified += [
         f"the policy speaks of `{e.name}`, which does not run here" for e in unmatched(policy, snapshot)
     ]
+    result.not_verified += [
+        f"no listener of {a.service.name} was seen: there is nothing to prove or to try"
+        for a in assignments
+        if not a.service.listeners
+    ]
     spaces = {a.service.name: a.service.netns for a in assignments}
     result.ways = _ways(result.proof, spaces)
     result.remarks += [*_blocked(result.ways), *_sampled(result.ways)]
@@ -177,10 +188,11 @@ def _ways(proof: Proof, spaces: dict[str, str]) -> list[Way]:
 
 def _shoot(box: Sandbox, twin: Twin, snapshot: Snapshot, result: Verification, progress: Callable[[str], None]) -> None:
     ways = [w for w in result.ways if w.netns == twin.namespace.id and w.claim.question.iface in twin.ways]
-    shots = [shot for way in ways for shot in _shots(way, _sources(way, ways))]
+    here = world(snapshot, twin.namespace.id)
+    shots = [shot for way in ways for shot in _shots(way, _sources(way, ways), here)]
     progress(f"sending {len(shots)} packets")
     delivered = deliver(box, twin.host, twin.ways, [s.packet for s in shots], sockets=twin.sockets)
-    here = world(snapshot, twin.namespace.id)
+    result.remarks += _beyond(ways)
     for shot, arrived in zip(shots, delivered, strict=True):
         way, claim = shot.way, shot.way.claim
         way.packets += 1
@@ -227,7 +239,7 @@ def _sources(way: Way, ways: Sequence[Way]) -> list[int]:
     return sorted(found)
 
 
-def _shots(way: Way, sources: Sequence[int]) -> Iterator[_Shot]:
+def _shots(way: Way, sources: Sequence[int], here: World) -> Iterator[_Shot]:
     claim = way.claim
     question, answer, family = claim.question, claim.answer, claim.question.family
     listener = claim.listener.listener
@@ -236,7 +248,11 @@ def _shots(way: Way, sources: Sequence[int]) -> Iterator[_Shot]:
         aimed = None
         if source in answer.may:
             aimed = _aimed(plain, family, source, answer.choices(source))
-            yield _Shot(way, aimed, source, must=source in answer.must)
+            must = source in answer.must
+            if must and trace(here, aimed).verdict != "delivered":
+                # what gets through differs in a field that the packets of this program do not choose: TTL, hardware address
+                must, way.beyond = False, way.beyond + 1
+            yield _Shot(way, aimed, source, must=must)
         ports = (plain.sport,) if source in claim.allowed else (plain.sport, *_TELLING_PORTS)
         for sport in ports:
             packet = replace(plain, src=text(family, source), sport=sport)
@@ -280,6 +296,16 @@ def _blocked(ways: list[Way]) -> list[str]:
                 "through; another rule of this host, or its routing, is in the way"
             )
     return out
+
+
+def _beyond(ways: list[Way]) -> list[str]:
+    """Ways on which rules ask for more than the packets that are sent can have."""
+    return [
+        f"{way.claim.service}, {way.claim.listener.surface} over {way.claim.question.iface} to {way.claim.question.dst}: other rules of this host "
+        f"ask for a field such as TTL or hardware address, with which no packet was sent from {way.beyond} of the sources that get through"
+        for way in ways
+        if way.beyond
+    ]
 
 
 def _sampled(ways: list[Way]) -> list[str]:

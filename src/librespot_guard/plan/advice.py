@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from ipaddress import ip_address
+from itertools import islice
 
 from librespot_guard import catalog
 from librespot_guard.firewall.model import Ruleset
@@ -18,6 +19,8 @@ from librespot_guard.snapshot.setting_file import SettingFile
 from librespot_guard.targets.selector import members, strangers
 from librespot_guard.targets.syntax import FAMILY, TABLE, GuardTable, Port
 
+# ranges of blocked sources in which a rule of somebody else is looked for
+_MOST_BLOCKED = 64
 # the tables of iptables-nft: no `flush ruleset` belongs to them
 _IPTABLES = {"filter", "nat", "mangle", "raw", "security"}
 
@@ -36,6 +39,7 @@ def advice(
     found += _unmatched(policy, snapshot)
     found += _expired(policy, assignments, today)
     found += _nowhere(policy, assignments, rules, namespace)
+    found += _deaf(assignments)
     found += _random_ports(assignments)
     found += _shared(assignments, namespace)
     found += _unnamed(snapshot, assignments)
@@ -78,6 +82,16 @@ def _nowhere(
         entry, here = assignment.entry, {item.surface for item in assignment.service.listeners}
         if "discovery" in here and entry.allow.get("discovery") and (entry.name, "discovery") not in allowed:
             yield f"`{entry.name}`: none of its discovery sources is on-link at any interface, so nobody can discover it"
+
+
+def _deaf(assignments: Sequence[Assignment]) -> Iterator[str]:
+    """Services without a listener: rules name ports, so there is none for them."""
+    for assignment in assignments:
+        if not assignment.service.listeners:
+            yield (
+                f"no listener of `{assignment.service.name}` (pid {assignment.service.pid}) was seen, so these rules guard nothing of it; "
+                "if it is only starting, plan again when it listens"
+            )
 
 
 def _random_ports(assignments: Sequence[Assignment]) -> Iterator[str]:
@@ -188,14 +202,16 @@ def proof_texts(proof: Proof, after: World) -> tuple[list[str], list[str]]:
 def _blocker(claim: Claim, after: World) -> str | None:
     """The rule of somebody else that drops an allowed source, as `table chain rule`."""
     question, listener = claim.question, claim.listener.listener
-    packet = Packet(
-        question.iface, text(question.family, claim.blocked.lowest()), question.dst, listener.proto, dport=listener.port
-    )
-    result = trace(after, packet)
-    last = result.trail[-1] if result.trail else None
-    if result.verdict not in ("dropped", "rejected") or last is None or last.table == f"{FAMILY} {TABLE}":
-        return None
-    return f"{last.table} {last.chain} {last.rule}"
+    # not every one of them meets a rule: this host's own addresses are blocked as well, as no packet comes from there
+    for source in dict.fromkeys(end for pair in islice(claim.blocked, _MOST_BLOCKED) for end in pair):
+        packet = Packet(
+            question.iface, text(question.family, source), question.dst, listener.proto, dport=listener.port
+        )
+        result = trace(after, packet)
+        last = result.trail[-1] if result.trail else None
+        if result.verdict in ("dropped", "rejected") and last is not None and last.table != f"{FAMILY} {TABLE}":
+            return f"{last.table} {last.chain} {last.rule}"
+    return None
 
 
 def weak_drop_ins(files: Mapping[str, Sequence[SettingFile]], changed: Collection[str]) -> Iterator[str]:

@@ -60,6 +60,8 @@ def make(
         )
     if not assignments:
         refusals.append("no entry of the policy matches a service that runs here: there is nothing to guard")
+    elif not any(a.service.listeners for a in assignments):
+        refusals.append("no service of the policy has a listener that could be seen: there is nothing to guard")
     rules = effective_rules(policy, ours, home, today=today)
     warnings = list(advice.advice(policy, snapshot, assignments, rules, before, today))
     try:

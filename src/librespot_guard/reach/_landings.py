@@ -1,7 +1,8 @@
 """Which destinations on the wire destination NAT may lead to a port that is asked about.
 
 A host that publishes many ports has many rules that translate. Most lead elsewhere, whatever packet they meet, so only destinations that
-some rule may lead where it was asked for are followed through the chains.
+some rule may lead where it was asked for are followed through the chains. A socket is looked up behind the last input hook, so a rule
+that writes another port into the packet there counts too.
 """
 
 from __future__ import annotations
@@ -51,7 +52,11 @@ class Landings:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         hooks, shapes = engine.hooks(engine.world), engine.shapes(engine.world)
-        self._codes = cone([*hooks.at("ingress", engine.iface), *hooks.at("prerouting")], shapes.code)
+        before, after = [*hooks.at("ingress", engine.iface), *hooks.at("prerouting")], hooks.at("input")
+        late = cone(after, shapes.code)
+        # known only when the rules were looked at
+        self._late = shapes_with(moves, late) if shapes.moves else []
+        self._codes = cone([*before, *after] if self._late else before, shapes.code)
         self._moving = shapes_with(moves, self._codes) if shapes.moves else []
         self._ends: dict[Entry, Ends] = {}
         self._borders: tuple[list[int], list[int]] | None = None
@@ -62,6 +67,8 @@ class Landings:
         if not wanted:
             return []
         addresses, ports = self._tellable()
+        if self._late:
+            addresses = list(dict.fromkeys((*addresses, dst)))
         # translation of the address alone keeps the port
         ports = list(dict.fromkeys((*ports, dport)))
         found: dict[Entry, None] = {}
@@ -87,7 +94,10 @@ class Landings:
         for entry in candidates:
             if entry not in self._ends:
                 self._ends[entry] = self._translated(walkers, entry)
-            if any(p in (dport, None) and (self._here(a) or a in (dst, None)) for a, p in self._ends[entry]):
+            # what is written into the packet behind prerouting is seen only by following it to its end
+            if self._late or any(
+                p in (dport, None) and (self._here(a) or a in (dst, None)) for a, p in self._ends[entry]
+            ):
                 yield entry
                 count += 1
                 if count > limits.ENTRIES:

@@ -13,6 +13,7 @@ import typing
 from typing import Any
 
 from librespot_guard.errors import InputError
+from librespot_guard.snapshot import sense
 from librespot_guard.snapshot.facts import SCHEMA, Snapshot
 
 
@@ -90,9 +91,14 @@ def _build(kind: Any, value: Any, where: str) -> Any:
             raise InputError(f"{where}: not base64") from None
     if kind is float:
         _expect(isinstance(value, int | float) and not isinstance(value, bool), "a number", value, where)
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise InputError(f"{where}: expected a number, found one that is far too large") from None
     names = {str: "text", int: "a whole number", bool: "true or false"}
     _expect(type(value) is kind, names[kind], value, where)
+    if kind is int:
+        _expect(-sense.LARGEST <= value <= sense.LARGEST, "a number of at most 64 bits", value, where)
     return value
 
 
@@ -108,7 +114,10 @@ def _build_dataclass(kind: type, value: Any, where: str) -> Any:
             ready[f.name] = _build(hints[f.name], value[f.name], f"{where}.{f.name}")
         elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
             raise InputError(f"{where}: the key `{f.name}` is missing")
-    return kind(**ready)
+    built = kind(**ready)
+    for name, wanted in sense.faults(built):
+        _expect(False, wanted, getattr(built, name), f"{where}.{name}")
+    return built
 
 
 def _expect(holds: bool, what: str, value: Any, where: str) -> None:

@@ -68,7 +68,9 @@ def read(table: Table) -> GuardTable:
         gated = _gated(table)
         parts = {part_id: _part(table, part_id) for part_id in _ids(table)}
         found = GuardTable(parts[confirmed] if confirmed else None, parts[gated] if gated else None)
-    except (KeyError, ValueError, StopIteration) as error:
+    except KeyError as error:
+        raise Foreign(f"`{error.args[0]}` is missing") from None
+    except (ValueError, StopIteration) as error:
         raise Foreign(str(error) or "an unexpected end") from None
     left = {part_id for part_id in parts if part_id not in (confirmed, gated)}
     if canonical(_without(table, left)) != canonical(nft_model.table(found)):
