@@ -40,6 +40,14 @@ forms = st.sampled_from(
         ("--proxy", "http://user:{}@proxy:3128"),
         ("-xhttp://{}@proxy:3128",),
         ("librespot:///usr/bin/librespot?name=a&username=u&password={}",),
+        ("librespot:///usr/bin/librespot?name=a&password=a b;c#{}&x=1",),
+        ("process:///usr/bin/spotifyd?name=a&params=--zeroconf-port%206014%20--password%20{}",),
+        ("--stream.source=librespot:///librespot?params=-n%20x%20-p%20{}&name=x",),
+        ("librespot:///librespot?params=--access-token '{} a b'",),
+        ("sh", "-c", "exec librespot --name x --password {} -z 5"),
+        ("sh", "-c", "LIBRESPOT_PASSWORD='{} x' librespot"),
+        ("env", "LIBRESPOT_ACCESS_TOKEN={}", "librespot"),
+        ("--password-cmd", "echo {}"),
     ]
 )
 
