@@ -28,6 +28,8 @@ CASES = [
     ("env", b"A=1\r\nB=2\r\n", "C", "9", "port", b"A=1\r\nB=2\r\nC=9\r\n"),
     ("env", b"A='1'  \n", "A", "9", "port", b"A='9'  \n"),
     ("env", b'export A="1"\nA=2\n', "A", "9", "port", b'export A="1"\nA=9\n'),
+    ("env", b"export A=1\nB=2\n", "A", "9", "port", b"export A=1\nB=2\nA=9\n"),
+    ("env", b"A = 1\nB=2\n", "A", "9", "port", b"A = 9\nB=2\n"),
     ("env", b"#A=1\nB=2\n", "A", "9", "port", b"#A=1\nA=9\nB=2\n"),
     ("env", b'B="x\nA=3\n"\n', "A", "9", "port", b'B="x\nA=3\n"\nA=9\n'),
     ("env", b"", "A", "", "flag", b"A=\n"),
@@ -121,6 +123,32 @@ def test_the_step_holds_no_text_of_the_file() -> None:
     assert "hunter2" not in text
     assert from_json(asdict(there)) == there
     assert before[: there.at] + there.put.encode() + before[there.at + there.cut :] == after
+
+
+def test_several_edits_hold_no_text_between_them() -> None:
+    """What stands between two places of a file is neither in the step nor in what is shown, and the edits give the whole."""
+    before = b"[http]\nenabled = true\n[stream]\nsource = librespot:///l?password=hunter2\n[tcp]\nport = 1"
+    one = edited(before, "ini", Wanted("http.bind_to_address", "127.0.0.1", "address"))
+    two = edited(one, "ini", Wanted("tcp.bind_to_address", "127.0.0.1", "address"))
+
+    there, back = steps("/etc/snapserver.conf", before, two, "why", between=[one])
+    text = json.dumps([to_json(there), to_json(back)])
+    shown = difference("/x", before, one) + difference("/x", one, two)
+
+    assert "hunter2" not in text + shown
+    assert from_json(json.loads(json.dumps(to_json(there)))) == there
+    made = before
+    for at, cut, put in ((there.at, there.cut, there.put), *there.more):
+        made = made[:at] + put.encode() + made[at + cut :]
+    assert made == two
+
+
+def test_a_last_line_that_gets_an_end_is_not_shown() -> None:
+    """It is the same line: it may hold a secret."""
+    before = b"[stream]\nsource = librespot:///l?password=hunter2"
+    after = edited(before, "ini", Wanted("stream.bind_to_address", "127.0.0.1", "address"))
+
+    assert difference("/x", before, after) == "@@ /x:3\n+bind_to_address = 127.0.0.1"
 
 
 LINES = st.lists(

@@ -37,8 +37,9 @@ def edit(path: str, step: "dict[str, Any]") -> None:
             f"{path} was changed since the plan was made, so it is NOT edited; apply again to plan on what it says now"
         )
         return
-    put = step["put"].encode("utf-8", "surrogateescape")
-    new = old[: step["at"]] + put + old[step["at"] + step["cut"] :]
+    new = old
+    for at, cut, put in ((step["at"], step["cut"], step["put"]), *step.get("more", ())):
+        new = new[:at] + put.encode("utf-8", "surrogateescape") + new[at + cut :]
     if _digest(new) != step["after"]:
         raise MachineError(f"{path}: the edit does not give what was planned; nothing was changed")
     kept = _kept(step["before"])

@@ -1,6 +1,7 @@
 """Files of variables, `NAME=value` a line, as systemd reads them (systemd.exec(5), EnvironmentFile=).
 
 There, `#` and `;` begin a comment only at the start of a line, a quoted value may go on over lines, and of several assignments the last wins.
+`export NAME=value` is none: systemd ignores such a line.
 """
 
 import re
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from librespot_guard.errors import Refused
 from librespot_guard.targets.settings_lines import Lines
 
-_ASSIGNMENT = re.compile(r"(?P<head>\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)=)(?P<value>.*)", re.DOTALL)
+_ASSIGNMENT = re.compile(r"(?P<head>\s*(?P<name>[A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*)(?P<value>.*)", re.DOTALL)
 _PLAIN = re.compile(r"[^\s\"'\\$`#;]*")
 
 
