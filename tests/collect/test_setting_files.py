@@ -1,6 +1,7 @@
 """Which configuration files a service reads, and which of them may be written."""
 
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +43,34 @@ def test_the_working_folder_of_the_process(monkeypatch: pytest.MonkeyPatch, tmp_
     found = setting_files(service("librespot-java"), KNOWN.flavour("librespot-java"))
 
     assert [(f.path, f.data) for f in found] == [(f"{tmp_path}/config.toml", b"")]
+
+
+def test_the_home_folder_of_the_process(tmp_path: Path) -> None:
+    """It is the one that its environment names, as for the program itself, and not that of its user."""
+    conf = tmp_path / ".config/spotifyd/spotifyd.conf"
+    conf.parent.mkdir(parents=True)
+    conf.write_bytes(b"[global]\n")
+    with subprocess.Popen(["/bin/sleep", "30"], env={"HOME": str(tmp_path)}) as child:
+        found = setting_files(service("spotifyd", pid=child.pid), KNOWN.flavour("spotifyd"))
+        child.kill()
+
+    assert [(f.path, f.data) for f in found] == [(str(conf), b"[global]\n")]
+
+
+def test_a_process_that_sees_another_file(tmp_path: Path) -> None:
+    """In a container, a chroot or a mount namespace of its own a path is not ours: our file is not changed for it."""
+    conf = tmp_path / "x/my.conf"
+    conf.parent.mkdir()
+    conf.write_bytes(b"[global]\n")
+    script = f"mount -t tmpfs none {conf.parent} && echo '[global]' > {conf} && echo ready && exec sleep 30"
+    with subprocess.Popen(["unshare", "-Urm", "sh", "-c", script], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        found = setting_files(service("spotifyd", "--config-path", str(conf), pid=child.pid), KNOWN.flavour("spotifyd"))
+        child.kill()
+
+    assert [(f.path, f.data) for f in found] == [(str(conf), None)]
+    assert "another mount namespace" in found[0].problem
 
 
 def test_etc_of_a_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
