@@ -4,6 +4,7 @@ systemd.unit(5) (folders, drop-ins, specifiers), systemd.service(5) (Exec lines,
 EnvironmentFile=). A user's units are looked for in the folders of every user that has some.
 """
 
+import glob
 import os
 import pwd
 import re
@@ -32,6 +33,7 @@ USER = (
 )
 _FOLDERS = {"C": "/var/cache", "S": "/var/lib", "L": "/var/log", "t": "/run", "E": "/etc", "T": "/tmp", "V": "/var/tmp"}  # noqa: S108 - what %T means
 _MAX_UNITS = 5000
+_MAX_FILES = 100
 _LINGERS = Path("/var/lib/systemd/linger")  # what `loginctl enable-linger` writes (loginctl(1))
 
 
@@ -77,18 +79,6 @@ class Unit:
             if (line.section, line.key) == (section, key):
                 found = [*found, line] if line.value else []
         return tuple(found)
-
-    @property
-    def command(self) -> tuple[str, ...]:
-        """The first ExecStart= as arguments, specifiers expanded and variables not; () if there is none that can be read."""
-        for line in self.all("ExecStart"):
-            try:
-                words = shlex.split(line.value.lstrip("@-:+!"))
-            except ValueError:
-                continue
-            if words:
-                return tuple(self.expand(w) for w in words)
-        return ()
 
     @property
     def start_limit(self) -> str | None:
@@ -149,8 +139,9 @@ def environment_of(unit: Unit) -> Environment:
             name, equals, value = word.partition("=")
             if equals:
                 values[name] = (value, line.origin)
-    for line in unit.all("EnvironmentFile"):
-        path = unit.expand(line.value.removeprefix("-"))
+    for path in [
+        p for line in unit.all("EnvironmentFile") for p in files_of(unit.expand(line.value.removeprefix("-")))
+    ]:
         content = read(path)
         if content.gap:
             gaps.append(content.gap)
@@ -161,7 +152,19 @@ def environment_of(unit: Unit) -> Environment:
             continue
         for entry in entries:
             values[entry.key] = (entry.value, f"{path}:{entry.line}")
+    for line in unit.all("UnsetEnvironment"):
+        for word in words_of(unit, line) or ():
+            name, equals, value = word.partition("=")
+            if name in values and (not equals or values[name][0] == value):
+                del values[name]
     return Environment(values, tuple(gaps))
+
+
+def files_of(pattern: str) -> list[str]:
+    """The files that EnvironmentFile= names: it may be a pattern, whose files are read in the order of their names."""
+    if not any(c in pattern for c in "*?["):
+        return [pattern]
+    return sorted(glob.glob(pattern))[:_MAX_FILES]  # noqa: PTH207 - the pattern is one of a whole path
 
 
 def words_of(unit: Unit, line: Line) -> list[str] | None:
