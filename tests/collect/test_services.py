@@ -60,6 +60,7 @@ def built(process: Process, *listeners: Listener, info: Info | None = None) -> S
         ({"executable": "/opt/spotifyd", "argv": ("spotifyd",), "command": "spotifyd"}, "spotifyd"),
         ({"executable": "/bin/dash", "argv": ("sh", "/usr/local/bin/librespot")}, None),
         ({"executable": "/usr/bin/sudo", "argv": ("librespot",)}, None),
+        ({"executable": "", "argv": ("/bin/bash", "/usr/local/bin/librespot"), "command": "librespot"}, None),
         ({"executable": "/usr/bin/vim", "argv": ("vim", "librespot"), "command": "vim"}, None),
     ],
 )

@@ -88,7 +88,8 @@ def _by_program(process: Process, listens: bool, programs: Programs) -> tuple[Fl
     named = _by_name(process, programs.catalog)
     if named is None and not listens:
         return None, False
-    if interpreter(program):
+    # of the program of another user only the first argument is seen: that of a script is its interpreter
+    if interpreter(program or process.argv[0].rpartition("/")[2]):
         return named, False
     # /proc/PID/exe is the very file, even if it was replaced since or is in another root; it needs the right to look at the process
     held, readable = programs.of_executable(f"/proc/{process.pid}/exe")

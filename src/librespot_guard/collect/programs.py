@@ -29,6 +29,8 @@ _ELF_MARKERS: tuple[tuple[str, tuple[bytes, ...]], ...] = (
     ("spotifyd", (b"_spotify-connect", b"librespot_discovery", b"spotifyd")),
     ("librespot", (b"_spotify-connect", b"librespot_", b"addUser")),
     ("snapserver", (b"Server.GetStatus", b"_snapcast", b"librespot")),
+    # by its source, as the catalogue names it: no build of it was at hand
+    ("owntone", (b"owntone.conf", b"/api/spotify")),
 )
 # how far before its name a program holds its version (`Snapserver(): … name = "Snapserver", version = VERSION`, common/message/hello.hpp)
 _VERSION_BEFORE: dict[str, bytes] = {"snapserver": b"\0Snapserver\0"}
