@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from librespot_guard import catalog
-from librespot_guard.collect import installed
-from librespot_guard.collect.settings import Start, resolve
+from librespot_guard.catalog import Flavour
+from librespot_guard.collect import declared, installed
+from librespot_guard.collect.settings import Start, canonical, resolve
 from librespot_guard.snapshot import Service, ServiceSetting
 
 KNOWN = catalog.load()
@@ -47,6 +48,50 @@ def test_a_flag_that_says_off_is_on() -> None:
 def test_flags_on_the_command_line(argv: tuple[str, ...], on: bool) -> None:
     """A flag is found in a group of short options, not in the value of another option."""
     assert bool(rows(resolve(LIBRESPOT, None, Start(("librespot", *argv), {})).settings, "disable-discovery")) is on
+
+
+def test_variables_in_small_letters() -> None:
+    """They are taken too by librespot; of two that mean the same the first one holds, and other programs' variables stay as they are."""
+    given = {
+        "LIBRESPOT_zeroconf_port": "5000",
+        "LIBRESPOT_ZEROCONF_PORT": "1",
+        "LIBRESPOT_LIBRESPOT_Name": "x",
+        "home": "/",
+    }
+
+    assert canonical(given, LIBRESPOT) == {"LIBRESPOT_ZEROCONF_PORT": "5000", "LIBRESPOT_NAME": "x", "home": "/"}
+    assert canonical(given, GO) == given
+
+
+@pytest.mark.parametrize(
+    ("argv", "value"),
+    [
+        (("--no-daemon", "--disable-discovery"), "true"),
+        (("--disable-discovery", "--no-daemon"), "true"),
+        (("--disable-discovery=false", "true"), "false"),
+        (("--no-daemon",), "false"),
+    ],
+)
+def test_a_switch_that_may_stand_alone(argv: tuple[str, ...], value: str) -> None:
+    """spotifyd: what follows `--disable-discovery` is no value of it."""
+    assert resolve(SPOTIFYD, None, Start(("spotifyd", *argv), {})).raw["disable-discovery"] == value
+
+
+def test_the_configuration_that_an_early_go_librespot_is_given(tmp_path: Path) -> None:
+    """Go's own flags have one dash (Volumio: `-config_path FILE`)."""
+    conf = tmp_path / "go.yml"
+    conf.write_text("server_port: 9876\n", encoding="utf-8")
+    for argv in (("-config_path", str(conf)), (f"--config_path={conf}",)):
+        found = resolve(GO, "0.0.7", Start(("go-librespot", *argv), {}))
+        assert rows(found.settings, "server-port") == [("9876", f"{conf}:1", True)]
+
+
+def test_a_switch_is_no_secret_by_its_name(tmp_path: Path) -> None:
+    """Whether credentials are stored is shown."""
+    (tmp_path / "config.toml").write_text("[auth]\nstoreCredentials = true\n", encoding="utf-8")
+    found = resolve(JAVA, "1.6.3", Start(("x.jar",), {}, working=str(tmp_path)))
+
+    assert [v for v, _, _ in rows(found.settings, "store-credentials")] == ["true"]
 
 
 def test_a_file_changed_since_the_start() -> None:
@@ -243,6 +288,24 @@ def test_installed_and_stopped(folders: Path) -> None:
     assert stopped("raspotify.service") == []
 
 
+def test_a_stopped_one_behind_other_programs(folders: Path) -> None:
+    """What `env`, `nice` or a shell would start is found, and so is what another line than the first one starts."""
+    librespot = program(folders)
+    for name, start in (
+        ("env", f"/usr/bin/env LIBRESPOT_zeroconf_port=5001 {librespot} -n Env"),
+        ("sh", f"/bin/sh -c 'exec nice -n 5 {librespot} -n Sh -z 5002'"),
+        ("second", f"/bin/true\nExecStart={librespot} -n Second -z 5003"),
+        ("copy", f"/bin/cp {librespot} /tmp"),
+    ):
+        (folders / f"{name}.service").write_text(f"[Service]\nExecStart={start}\n", encoding="utf-8")
+
+    assert {(s.name, s.listeners[0].listener.port) for s in stopped()} == {
+        ("env", 5001),
+        ("sh", 5002),
+        ("second", 5003),
+    }
+
+
 def test_a_stopped_one_with_discovery_off(folders: Path) -> None:
     """One that would open neither listener nor mDNS is listed without them."""
     (folders / "a.service").write_text(
@@ -294,3 +357,49 @@ def test_defaults_are_told_as_such() -> None:
     found = resolve(GO, "0.9.0", Start(("go-librespot",), {"HOME": "/nowhere"}))
 
     assert rows(found.settings, "server-enabled") == [("false", "default of go-librespot 0.9.0", True)]
+
+
+def opened(
+    flavour: Flavour, version: str | None, files: dict[str, str], folder: Path, *argv: str
+) -> set[tuple[str, str, int]]:
+    """What a program of this flavour would open with these files, but for discovery: surface, address, port."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    start = Start((flavour.name, *argv), {"HOME": str(folder)}, working=str(folder))
+    found = declared.listeners(flavour, version, start.argv, resolve(flavour, version, start))
+    return {(o.surface, o.listener.address, o.listener.port) for o in found if o.surface != "discovery"}
+
+
+GO_FILE = ".config/go-librespot/config.yml"
+
+
+@pytest.mark.parametrize(
+    ("flavour", "version", "files", "expected"),
+    [
+        # with the default type of login the switch does nothing
+        (GO, "0.9.0", {GO_FILE: "zeroconf_enabled: false\n"}, {("connect", "::", 0)}),
+        (GO, "0.9.0", {GO_FILE: "zeroconf_enabled: false\ncredentials: {type: interactive}\n"}, set()),
+        (GO, "0.0.7", {"config.yml": "server_port: 9876\n"}, {("connect", "::", 0), ("api", "::", 9876)}),
+        (GO, "0.0.7", {"config.yml": "server_port: 0\n"}, {("connect", "::", 0)}),
+        (JAVA, "1.6.3", {"config.toml": '[auth]\nstrategy = "STORED"\n'}, set()),
+        (JAVA, "1.6.3", {"config.toml": '[auth]\nstrategy = "ZEROCONF"\n'}, {("connect", "::", 0)}),
+    ],
+)
+def test_what_a_setting_opens(
+    tmp_path: Path, flavour: Flavour, version: str, files: dict[str, str], expected: set[tuple[str, str, int]]
+) -> None:
+    """A type of login without Spotify Connect opens no listener, and a port alone may open one."""
+    assert opened(flavour, version, files, tmp_path) == expected
+
+
+def test_the_two_web_interfaces_of_a_snapserver(tmp_path: Path) -> None:
+    """That by TLS has an address, a port and a switch of its own."""
+    text = "[http]\nbind_to_address = 127.0.0.1\nssl_enabled = true\n[tcp-control]\nenabled = false\n[tcp-streaming]\nenabled = false\n"
+    more = text + "[http]\nenabled = false\nssl_port = 1999\nssl_bind_to_address = ::1\n"
+
+    assert opened(SNAP, "0.34.0", {"a": text}, tmp_path, "-c", f"{tmp_path}/a") == {
+        ("api", "127.0.0.1", 1780),
+        ("api", "::", 1788),
+    }
+    assert opened(SNAP, "0.34.0", {"b": more}, tmp_path, "-c", f"{tmp_path}/b") == {("api", "::1", 1999)}
