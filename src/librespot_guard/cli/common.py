@@ -6,6 +6,7 @@ Data goes to stdout, everything else to stderr. A command returns its exit statu
 import json
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -71,11 +72,17 @@ def read_text(path: Path) -> str:
 
 
 def write_text(path: Path, text: str, *, mode: int = 0o600) -> None:
-    """Write a whole output file by write, sync, rename: either all of it is there, or the old file is untouched."""
+    """Write a whole output file by write, sync, rename: either all of it is there, or the old file is untouched.
+
+    What is no file (/dev/null, /dev/stdout, a FIFO) is written to, never replaced; a link is followed.
+    """
     from librespot_guard.apply.files import write_file  # noqa: PLC0415
 
     try:
-        write_file(path, text, mode)
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+        else:
+            write_file(path.resolve(), text, mode)
     except OSError as error:
         raise MachineError(f"{path}: {error.strerror or error}", hint="nothing was changed there") from None
 
@@ -86,8 +93,9 @@ def print_json(document: dict[str, Any]) -> None:
 
 
 def note(text: str) -> None:
-    """A remark for the person: to stderr."""
-    click.echo(text, err=True)
+    """A remark for the person: to stderr. Where that can't be written, the data on stdout still counts."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def note_gaps(gaps: "Iterable[Gap]") -> None:

@@ -1,14 +1,21 @@
 """The entry point: short ways for what must start fast, and one place where errors become messages and exit statuses."""
 
+import errno
 import os
 import sys
+from contextlib import suppress
+
+# what a full disk or quota, or a device that fails, says
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command line; returns the exit status (also raised by the console script as SystemExit)."""
     arguments = sys.argv[1:] if argv is None else argv
+    _streams()
     try:
-        return _run(arguments)
+        status = _run(arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
@@ -16,6 +23,21 @@ def main(argv: list[str] | None = None) -> int:
         # the reader of our output (`| head`) is gone: that is no fault; keep the interpreter from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(OSError):
+            sys.stderr.write(f"error: the output could not be written: {error.strerror}\n")
+        return 3
+    return status
+
+
+def _streams() -> None:
+    """Python has no stream where a descriptor is closed (`>&-`): what is written there is to go nowhere, and no fault."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115, PTH123 - open until the end
 
 
 def _run(arguments: list[str]) -> int:
@@ -45,7 +67,8 @@ def _run(arguments: list[str]) -> int:
     except GuardError as error:
         from librespot_guard.cli._errors import show_error  # noqa: PLC0415
 
-        show_error(error)
+        with suppress(OSError):
+            show_error(error)
         return error.status
 
 
