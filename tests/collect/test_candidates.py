@@ -22,6 +22,7 @@ MARKS = {
     "spotifyd": b"_spotify-connect._tcp librespot_discovery addUser librespot_core spotifyd",
     "go-librespot": b"_spotify-connect._tcp github.com/devgianlu/go-librespot/daemon",
     "snapserver": b"Server.GetStatus _snapcast._tcp librespot",
+    "owntone": b"/etc/owntone.conf ^/api/spotify$",
 }
 
 
@@ -91,6 +92,19 @@ def test_a_name_alone_is_nothing(tmp_path: Path, name: str) -> None:
 
     assert silent is None
     assert open_to_all is None or not open_to_all.certain
+
+
+def test_behind_a_loader(tmp_path: Path) -> None:
+    """The loader called by hand is what /proc shows as the program; what it runs is what counts."""
+    loaders = sorted(Path("/").glob("lib*/ld-linux*.so.*"))
+    if not loaders:
+        pytest.skip("no loader of glibc here")
+    found = judged([str(loaders[0]), "--argv0", "x", program(tmp_path, "music", MARKS["snapserver"]), "30"], WILD)
+
+    assert found is not None
+    assert found.flavour is not None
+    assert (found.flavour.name, found.certain) == ("snapserver", True)
+    assert judged([str(loaders[0]), program(tmp_path, "librespot-not"), "31"], WILD) is None
 
 
 def test_scripts_are_no_daemons(tmp_path: Path) -> None:

@@ -46,6 +46,26 @@ _INTERPRETERS = re.compile(
 )
 
 
+# the loader of ELF programs called by hand (ld.so(8)), and emulators of other machines: their first argument is the program that runs
+_LOADER = re.compile(r"ld(?:-linux|-musl|64|32)?[\w.-]*\.so(?:\.\d+)*|(?:qemu-[a-z0-9_]+|box64|box86)(?:-static)?")
+_LOADER_VALUES = frozenset(
+    {"--library-path", "--inhibit-rpath", "--audit", "--preload", "--argv0", "-L", "-0", "-E", "-U", "-cpu", "-r", "-s"}
+)
+
+
+def loaded(executable: str, argv: Sequence[str]) -> str | None:
+    """The path of the program that a loader or an emulator runs, as the process sees it; None if the executable is none of them."""
+    if not _LOADER.fullmatch(executable.rpartition("/")[2]):
+        return None
+    words = iter(argv[1:])
+    for word in words:
+        if not word.startswith("-"):
+            return word
+        if word in _LOADER_VALUES:
+            next(words, None)
+    return None
+
+
 def interpreter(name: str) -> bool:
     """Whether a program of this file name runs what others wrote."""
     return _INTERPRETERS.fullmatch(name) is not None
