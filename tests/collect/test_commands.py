@@ -24,6 +24,7 @@ def started(text: str, values: dict[str, str] | None = None) -> list[tuple[tuple
         (r'/opt/l "--name=Two\x20words" -n a\x20b', ("/opt/l", "--name=Two words", "-n", "a b")),
         ("/opt/l -z 1 ; /bin/true", ("/opt/l", "-z", "1")),
         ("sleep 9", ("/usr/bin/sleep", "9")),
+        (r"\x00 9", ("\0", "9")),
         ("no-such-program-x 9", ("no-such-program-x", "9")),
         ("/usr/bin/env -u A -i /opt/l -v", ("/opt/l", "-v")),
         ("/usr/bin/nice -n -5 /usr/bin/ionice -c 2 -n 0 /opt/l", ("/opt/l",)),

@@ -62,7 +62,7 @@ def split_variable(value: str) -> list[str]:
 
 def found_at(program: str) -> str:
     """The path of a program: one without a folder is looked for where systemd does (systemd.service(5))."""
-    if "/" in program:
+    if "/" in program or "\0" in program:
         return program
     return next((path for f in _SEARCHED if os.access(path := f"{f}/{program}", os.X_OK)), program)
 
