@@ -1,6 +1,8 @@
 """Editing configuration files: one line changes, every other byte stays, and what is not understood is refused."""
 
+import contextlib
 import json
+import time
 import tomllib
 from dataclasses import asdict
 
@@ -103,6 +105,30 @@ def test_what_is_not_understood_is_refused(form: str, before: bytes, key: str, s
     """Half-understood files are left to their owner, with the reason."""
     with pytest.raises(Refused, match=says):
         edited(before, form, Wanted(key, "9", "port"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 100_000,
+        " " * 100_000,
+        "a" * 100_000,
+        "\\\n" * 50_000,
+        "'" * 100_001,
+        "a.b" * 30_000,
+        "\n" * 100_000,
+        "[a]\n" * 30_000,
+    ],
+    ids=range(8),
+)
+@pytest.mark.parametrize("form", ["env", "ini", "toml", "yaml"])
+def test_any_file_is_read_in_bounded_time(form: str, text: str) -> None:
+    """Deep, long and open without end: an answer or a refusal, and soon."""
+    began = time.process_time()
+    with contextlib.suppress(Refused):
+        edited(text.encode(), form, Wanted("server.port" if form != "env" else "A", "9", "port"))
+
+    assert time.process_time() - began < 5
 
 
 def test_values_that_could_break_out_are_refused() -> None:

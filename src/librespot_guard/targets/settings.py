@@ -5,7 +5,8 @@ one line or to add one. What an editor does not understand for certain it refuse
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from types import ModuleType
@@ -39,7 +40,8 @@ def value_of(data: bytes, form: str, key: str) -> str | None:
     Raises:
         Refused: the file can't be read as its format for certain.
     """
-    found: str | None = _editor(form).value_of(_lines(data), key)
+    with _bounded():
+        found: str | None = _editor(form).value_of(_lines(data), key)
     return found
 
 
@@ -57,7 +59,8 @@ def edited(data: bytes, form: str, wanted: Wanted) -> bytes:
     if any(ord(c) < 32 or c in "\"'\\" for c in wanted.value):
         raise Refused(f"the value of `{wanted.key}` has characters that are not written by this editor")
     editor = _editor(form)
-    new = encode(editor.edited(_lines(data), wanted.key, wanted.value, wanted.kind))
+    with _bounded():
+        new = encode(editor.edited(_lines(data), wanted.key, wanted.value, wanted.kind))
     # an editor that did something else than it should is found out here, not on the host
     if editor.value_of(_lines(new), wanted.key) != wanted.value:
         raise Refused(f"`{wanted.key}` would not be {wanted.value!r} afterwards: edit it by hand")
@@ -100,6 +103,15 @@ def difference(path: str, before: bytes | None, after: bytes) -> str:
     gone = [f"-{line}" for line in old[start : len(old) - end]]
     come = [f"+{line}" for line in new[start : len(new) - end]]
     return "\n".join([f"@@ {path}:{start + 1}", *gone, *come])
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """What nests without end is refused, whatever reads it."""
+    try:
+        yield
+    except RecursionError:
+        raise Refused("it is nested too deeply: edit it by hand") from None
 
 
 def _editor(form: str) -> ModuleType:

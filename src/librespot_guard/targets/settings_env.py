@@ -32,21 +32,22 @@ def _assignments(lines: Lines) -> list[_Assignment]:
         index += 1
         if text.lstrip()[:1] in ("", "#", ";"):
             continue
-        while _open(text):
+        parts, state = [text], _end(text, ("", False))
+        while state != ("", False):
             if index >= len(lines.lines):
                 raise Refused(f"line {first + 1}: the value that begins here has no end")
-            text += "\n" + lines.text(index)
+            parts.append("\n" + lines.text(index))
+            state = _end(parts[-1], state)
             index += 1
-        match = _ASSIGNMENT.fullmatch(text)
+        match = _ASSIGNMENT.fullmatch("".join(parts))
         if match:
             found.append(_Assignment(match["name"], first, index - 1, match["head"], match["value"]))
     return found
 
 
-def _open(text: str) -> bool:
-    """Whether the text goes on in the next line: a quote that is not closed, or a backslash at the end."""
-    quote = ""
-    escaped = False
+def _end(text: str, state: tuple[str, bool]) -> tuple[str, bool]:
+    """The quote that is open behind a text, and whether a backslash is its last character: then it goes on in the next line."""
+    quote, escaped = state
     for char in text:
         if escaped:
             escaped = False
@@ -56,7 +57,7 @@ def _open(text: str) -> bool:
             quote = "" if char == quote else quote
         elif char in "\"'":
             quote = char
-    return bool(quote) or escaped
+    return quote, escaped
 
 
 def value_of(lines: Lines, key: str) -> str | None:
