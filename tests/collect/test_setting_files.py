@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -154,3 +155,20 @@ def test_a_folder_that_others_may_write_is_refused(tmp_path: Path) -> None:
     assert (
         setting_files(service("spotifyd", "--config-path", str(folder / "c")), KNOWN.flavour("spotifyd"))[0].data == b""
     )
+
+
+def test_a_read_only_file_system(tmp_path: Path) -> None:
+    """What can't be written is said before a plan promises it."""
+    script = f"""
+import os, sys
+from librespot_guard.collect.setting_files import _unwritable
+assert _unwritable("{tmp_path}/a/my.conf") is None
+os.system("mount -o remount,ro,bind {tmp_path}/a")
+print(_unwritable("{tmp_path}/a/my.conf"))
+"""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/my.conf").write_bytes(b"")
+    command = f"mount --bind {tmp_path}/a {tmp_path}/a && exec {sys.executable} -c '{script}'"
+    done = subprocess.run(["unshare", "-Urm", "sh", "-c", command], capture_output=True, text=True, check=False)
+
+    assert done.stdout == "it is on a read-only file system\n", done.stderr

@@ -123,6 +123,8 @@ def _read(path: str, known: ConfigFile) -> SettingFile:
             if folder := _foreign(place):
                 why = f"its folder {folder} may be changed by another user: root does not write there; edit it by hand"
                 return SettingFile(path, known.format, known.section, problem=why)
+            if unwritable := _unwritable(place):
+                return SettingFile(path, known.format, known.section, problem=f"{unwritable}: edit it by hand")
             data = file.read(MAX_SIZE + 1)
     except FileNotFoundError:
         return SettingFile(path, known.format, known.section)
@@ -131,6 +133,17 @@ def _read(path: str, known: ConfigFile) -> SettingFile:
     if len(data) > MAX_SIZE:
         return SettingFile(path, known.format, known.section, problem="it is larger than 1 MiB")
     return SettingFile(path, known.format, known.section, data)
+
+
+def _unwritable(path: str) -> str | None:
+    """Why root can't replace a file; None if it can, or if we are not root and can't tell."""
+    target = Path(os.path.realpath(path))
+    folder = target.parent
+    if os.geteuid() != 0 or (os.access(folder, os.W_OK) and os.access(target, os.W_OK)):
+        return None
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return "it is on a read-only file system"
+    return "it or its folder can't be written, not even by root (`lsattr -d`: immutable?)"
 
 
 def _foreign(path: str) -> str | None:
