@@ -169,6 +169,13 @@ def test_several_edits_hold_no_text_between_them() -> None:
     assert made == two
 
 
+def test_nothing_of_a_file_plays_with_the_terminal() -> None:
+    """Neither its name nor its lines."""
+    shown = difference("/x\x1b[2J\n/y", b"a=1 # \x1b]0;x\x07\n", b"a=2 # \x1b]0;x\x07\n")
+
+    assert shown == "@@ /x\\x1b[2J\\n/y:1\n-a=1 # \\x1b]0;x\\x07\n+a=2 # \\x1b]0;x\\x07"
+
+
 def test_a_last_line_that_gets_an_end_is_not_shown() -> None:
     """It is the same line: it may hold a secret."""
     before = b"[stream]\nsource = librespot:///l?password=hunter2"

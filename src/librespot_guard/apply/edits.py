@@ -28,12 +28,12 @@ def edit(path: str, step: "dict[str, Any]") -> None:
         _create(target, step)
         return
     if old is None:
-        _note(f"{path} is gone, so it is NOT edited; apply again to plan on what is there now")
+        note(f"{path} is gone, so it is NOT edited; apply again to plan on what is there now")
         return
     if _digest(old) == step["after"]:
         return
     if _digest(old) != step["before"]:
-        _note(
+        note(
             f"{path} was changed since the plan was made, so it is NOT edited; apply again to plan on what it says now"
         )
         return
@@ -57,7 +57,7 @@ def restore(path: str, step: "dict[str, Any]") -> None:
     except FileNotFoundError:
         if not step["before"]:
             return
-        _note(f"{path} is gone, so it is not brought back; its old content is in {kept}")
+        note(f"{path} is gone, so it is not brought back; its old content is in {kept}")
         return
     if _digest(now) == step["before"]:
         return
@@ -65,7 +65,7 @@ def restore(path: str, step: "dict[str, Any]") -> None:
         files.remove_file(target)
         return
     if _digest(now) != step["after"]:
-        _note(f"{path} was changed by somebody else, so it is left as it is; its content from before is in {kept}")
+        note(f"{path} was changed by somebody else, so it is left as it is; its content from before is in {kept}")
         return
     old = _read(kept)
     if _digest(old) != step["before"]:
@@ -105,5 +105,7 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _note(text: str) -> None:
-    sys.stderr.write(f"note: {text}\n")
+def note(text: str) -> None:
+    """A remark for the person, its control characters shown and not obeyed: paths come from the command lines of others."""
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    sys.stderr.write(f"note: {plain}\n")

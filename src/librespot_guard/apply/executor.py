@@ -1,7 +1,6 @@
 """Perform steps (`targets.steps`, in their JSON form: the way back reads them from the journal without importing their classes)."""
 
 import os
-import sys
 
 from librespot_guard.apply import files, gate, nft
 from librespot_guard.errors import MachineError
@@ -85,7 +84,7 @@ def _setting(step: "dict[str, Any]", path: str) -> None:
             raise
         why = f"{path}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
         what = "it is NOT edited: do it by hand" if there else "it is NOT brought back: undo the setting by hand"
-        sys.stderr.write(f"note: {why}: {what}\n")
+        edits.note(f"{why}: {what}")
 
 
 def in_place(steps: "Iterable[dict[str, Any]]") -> bool:

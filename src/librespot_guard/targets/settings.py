@@ -102,7 +102,12 @@ def difference(path: str, before: bytes | None, after: bytes) -> str:
         end += 1
     gone = [f"-{line}" for line in old[start : len(old) - end]]
     come = [f"+{line}" for line in new[start : len(new) - end]]
-    return "\n".join([f"@@ {path}:{start + 1}", *gone, *come])
+    return "\n".join(map(_plain, [f"@@ {path}:{start + 1}", *gone, *come]))
+
+
+def _plain(line: str) -> str:
+    """A line with its control characters shown, not obeyed: paths and files were written by others."""
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in line)
 
 
 @contextmanager
