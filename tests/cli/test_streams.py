@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from librespot_guard.snapshot import Namespace, Service, Snapshot, dumps
+
 COMMANDS = (["--version"], ["explain", "LG301"], ["scan", "--no-ask", "--format", "json"])
 
 
@@ -54,3 +56,21 @@ def test_a_device_is_written_to_and_never_replaced(tmp_path: Path) -> None:
     assert guard(["snapshot", "--no-ask", "-o", str(link)]).returncode == 0
     assert link.is_symlink()
     assert file.read_text(encoding="utf-8").startswith("{")
+
+
+def test_a_path_that_is_no_utf_8_ends_no_command(tmp_path: Path) -> None:
+    """Anybody may start a program from a folder with any bytes in its name; the document is UTF-8 all the same."""
+    service = Service("kitchen", "librespot", None, 7, 0, "/srv/\udcff/librespot", "1")
+    space = Namespace("1", home=True)
+    file = tmp_path / "host.json"
+    file.write_text(dumps(Snapshot("2026-11-25T00:00:00+00:00", "x", "h", "6.1", "little", (space,), (service,))))
+
+    for command in ("scan", "audit"):
+        done = subprocess.run(
+            [sys.executable, "-m", "librespot_guard", command, "--snapshot", str(file), "--format", "json"],
+            capture_output=True,
+            env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
+            check=False,
+        )
+        assert done.returncode in (0, 1), done.stderr
+        assert done.stdout.decode("utf-8").startswith("{")

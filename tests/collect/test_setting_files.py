@@ -74,6 +74,19 @@ def test_a_process_that_sees_another_file(tmp_path: Path) -> None:
     assert "another mount namespace" in found[0].problem
 
 
+def test_a_path_that_is_no_plain_text(tmp_path: Path) -> None:
+    """It is named as far as it can be, and left to the user: no plan could be written down with it."""
+    folder = os.fsencode(tmp_path) + b"/x\xff"
+    os.mkdir(folder)  # noqa: PTH102 - bytes that are no text
+    with subprocess.Popen(["/bin/sleep", "30"], cwd=folder) as child:
+        found = setting_files(service("librespot-java", pid=child.pid), KNOWN.flavour("librespot-java"))
+        child.kill()
+
+    assert [(f.path, f.problem) for f in found][:1] == [
+        (f"{tmp_path}/x?/config.toml", "its path is not plain UTF-8 text: edit it by hand")
+    ]
+
+
 def test_etc_of_a_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """With a prefix for /etc the file is read there, and named as it is on the host; the second of two that exclude each other is not read."""
     monkeypatch.setenv("LIBRESPOT_GUARD_ETC", str(tmp_path))

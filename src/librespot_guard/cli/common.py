@@ -88,8 +88,8 @@ def write_text(path: Path, text: str, *, mode: int = 0o600) -> None:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print one document to stdout."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    """Print one document to stdout. What is no UTF-8 in it (the path of somebody's program may be anything) is replaced: JSON is UTF-8."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "replace").decode())
 
 
 def note(text: str) -> None:

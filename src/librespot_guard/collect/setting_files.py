@@ -113,6 +113,11 @@ def _read(path: str, known: ConfigFile) -> SettingFile:
     place = prefix + path if path.startswith("/etc/") else path
     if not path.startswith("/"):
         return SettingFile(path, known.format, known.section, problem="where it is could not be told")
+    if not path.isprintable() or "\ufffd" in path:
+        plain = path.encode("utf-8", "replace").decode()
+        return SettingFile(
+            plain, known.format, known.section, problem="its path is not plain UTF-8 text: edit it by hand"
+        )
     try:
         with open(place, "rb", opener=_opener) as file:
             status = os.fstat(file.fileno())

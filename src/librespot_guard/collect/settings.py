@@ -267,7 +267,10 @@ def _files(
             gaps.append(content.gap)
         if content.text is None:
             if named and content.gap is None:
-                gaps.append(Gap(f"the configuration file {path}", "it is named on the command line and is not there"))
+                why = (
+                    "its name is not UTF-8" if "\ufffd" in path else "it is named on the command line and is not there"
+                )
+                gaps.append(Gap(f"the configuration file {path}", why))
             continue
         taken = file.first
         try:
