@@ -170,12 +170,20 @@ def test_patterns_of_environment_files_and_variables_that_are_taken_away(tmp_pat
 
 
 def test_which_units_there_are(tmp_path: Path) -> None:
-    """Services and the instances that something wants; templates alone are none."""
+    """Services and the instances that something wants; templates alone are none, nor is another name of a service."""
     write(tmp_path, "a.service", "x")
     write(tmp_path, "b@.service", "x")
     write(tmp_path, "multi-user.target.wants/b@one.service", "x")
+    (tmp_path / "alias.service").symlink_to("a.service")
+    (tmp_path / "linked.service").symlink_to(tmp_path / "opt/linked.service")
+    (tmp_path / "masked.service").symlink_to("/dev/null")
 
-    assert units.names_in([str(tmp_path), "/gone"]) == ["a.service", "b@one.service"]
+    assert units.names_in([str(tmp_path), "/gone"]) == [
+        "a.service",
+        "linked.service",
+        "masked.service",
+        "b@one.service",
+    ]
 
 
 @given(st.text(alphabet=st.sampled_from("[]Service=\nExecStart%$\\\"' a/-"), max_size=200))

@@ -290,6 +290,14 @@ def test_what_a_drop_in_says_already() -> None:
     assert not edits([in_unit(own)])
 
 
+def test_a_transient_unit_gets_no_drop_in() -> None:
+    """What `systemd-run` started is gone with the unit: a drop-in would wait for nobody."""
+    found = in_unit(SettingFile("/run/systemd/transient/librespot.service", "unit"), unit="librespot.service")
+
+    assert "systemd-run" in of(found, "connect").problem
+    assert not edits([found])
+
+
 def test_a_unit_of_a_user_gets_no_drop_in_of_the_system() -> None:
     """The manager of a user reads other folders: a drop-in in /etc/systemd/system would do nothing."""
     cgroup = "/user.slice/user-1000.slice/user@1000.service/app.slice/librespot.service"

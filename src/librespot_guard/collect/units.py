@@ -17,12 +17,20 @@ from librespot_guard.collect.formats import MalformedError, parse
 from librespot_guard.collect.textfile import exists, read
 from librespot_guard.snapshot import Gap
 
+ADMIN = "/etc/systemd/system"
+# the search path of systemd.unit(5), in its order
 SYSTEM = (
-    "/etc/systemd/system",
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/run/systemd/transient",
+    "/run/systemd/generator.early",
+    ADMIN,
     "/run/systemd/system",
+    "/run/systemd/generator",
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
+    "/run/systemd/generator.late",
 )
 USER = (
     "/etc/systemd/user",
@@ -276,6 +284,14 @@ def homes() -> dict[str, str]:
     return found
 
 
+def _alias(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is another name of a unit (`Alias=`), which is no service of its own."""
+    if not entry.is_symlink():
+        return False
+    target = os.path.realpath(entry.path).rpartition("/")[2]
+    return target.endswith(".service") and target != entry.name
+
+
 def names_in(folders: Sequence[str]) -> list[str]:
     """Every service that has a file in one of the folders; instances are those that something wants (`*.wants/x@y.service`)."""
     found: dict[str, None] = {}
@@ -285,7 +301,7 @@ def names_in(folders: Sequence[str]) -> list[str]:
         except OSError:
             continue
         for entry in entries[:_MAX_UNITS]:
-            if entry.name.endswith(".service") and "@." not in entry.name:
+            if entry.name.endswith(".service") and "@." not in entry.name and not _alias(entry):
                 found.setdefault(entry.name)
             elif entry.name.endswith((".wants", ".requires")):
                 try:
