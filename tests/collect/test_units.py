@@ -175,6 +175,8 @@ def test_which_units_there_are(tmp_path: Path) -> None:
     write(tmp_path, "b@.service", "x")
     write(tmp_path, "multi-user.target.wants/b@one.service", "x")
     (tmp_path / "alias.service").symlink_to("a.service")
+    (tmp_path / "multi-user.target.wants/alias.service").symlink_to("../a.service")
+    (tmp_path / "multi-user.target.wants/c@two.service").symlink_to("../b@.service")
     (tmp_path / "linked.service").symlink_to(tmp_path / "opt/linked.service")
     (tmp_path / "masked.service").symlink_to("/dev/null")
 
@@ -183,6 +185,7 @@ def test_which_units_there_are(tmp_path: Path) -> None:
         "linked.service",
         "masked.service",
         "b@one.service",
+        "c@two.service",
     ]
 
 

@@ -305,7 +305,8 @@ def names_in(folders: Sequence[str]) -> list[str]:
                 found.setdefault(entry.name)
             elif entry.name.endswith((".wants", ".requires")):
                 try:
-                    found.update(dict.fromkeys(n for n in sorted(os.listdir(entry.path)) if n.endswith(".service")))  # noqa: PTH208
+                    wanted = [e for e in os.scandir(entry.path) if e.name.endswith(".service")]
+                    found.update(dict.fromkeys(sorted(e.name for e in wanted if "@" in e.name or not _alias(e))))
                 except OSError:
                     continue
     return list(found)
