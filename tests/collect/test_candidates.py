@@ -140,7 +140,11 @@ def test_java_by_its_classes(tmp_path: Path) -> None:
     known = Programs(KNOWN)
 
     assert known.of_java(["java", "-jar", str(jar)], str)[1]
-    assert known.of_java(["java", "-cp", f"/x.jar:{jar}", "Main"], str)[1]
+    flavour, sure = known.of_java(["java", "-cp", f"/x.jar:{jar}", "Main"], str)
+    assert (flavour and flavour.name, sure) == (
+        "librespot-java",
+        False,
+    )  # somebody else's program may use it as a library
     assert known.of_java(["java", "-cp", "/x", "xyz.gianlu.librespot.api.Main"], str)[1]
     assert known.of_java(["java", "-jar", str(look)], str) == (None, False)
     assert known.of_java(["java", "-jar", "/gone/librespot-player-1.jar"], str)[1] is False

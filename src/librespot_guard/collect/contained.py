@@ -92,8 +92,8 @@ def _flavour(box: Known, programs: Programs) -> tuple[Flavour | None, tuple[str,
     if not words:
         return None, words
     if is_java(words[0]):
-        flavour, _ = programs.of_java(words, lambda path: _inside(box, path) or "/nonexistent")
-        return flavour, words
+        flavour, sure = programs.of_java(words, lambda path: _inside(box, path) or "/nonexistent")
+        return flavour if sure or "-jar" in words else None, words
     path = _inside(box, words[0])
     held, readable = programs.of_executable(path) if path else (None, False)
     if held is not None:

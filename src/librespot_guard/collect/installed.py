@@ -132,8 +132,8 @@ def _flavour(argv: tuple[str, ...], unit: Unit, programs: Programs) -> Flavour |
     if not argv or not os.path.exists(argv[0]):  # noqa: PTH110 - not worth a Path
         return None
     if is_java(argv[0], os.path.realpath(argv[0])):
-        flavour, _ = programs.of_java(argv, Resolver("/", unit.last("WorkingDirectory") or "/"))
-        return flavour
+        flavour, sure = programs.of_java(argv, Resolver("/", unit.last("WorkingDirectory") or "/"))
+        return flavour if sure or "-jar" in argv else None
     real = os.path.realpath(argv[0])
     if interpreter(PurePosixPath(real).name):
         return _library(argv, programs.catalog)
