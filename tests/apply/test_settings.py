@@ -1,6 +1,8 @@
 """Settings of a program behind the same confirmation as the rules, and back to the very bytes."""
 
+import errno
 import json
+import os
 import shutil
 import sys
 import time
@@ -10,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from apply.stage import STAND_IN, Stage, stage
-from librespot_guard.apply import edits
+from librespot_guard.apply import edits, executor
 from librespot_guard.errors import MachineError
 from librespot_guard.targets import settings
-from librespot_guard.targets.steps import to_json
+from librespot_guard.targets.steps import WriteFile, to_json
 
 CONFIG = (
     '# mine: "ü"\r\n[global]\r\ndevice_name = "Hall"   # the hall\r\n# zeroconf_port = 1234\r\npassword = "hunter2"\r\n'
@@ -192,6 +194,31 @@ def test_a_file_with_two_names_is_not_edited(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(MachineError, match="several names"):
         edits.edit(str(path), there)
     assert path.read_bytes() == b"a\n"
+
+
+def test_a_file_that_can_not_be_written_keeps_nothing_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The rest of a change, and of its way back, is done all the same: nobody is stuck with a change that can be neither finished nor undone."""
+    path, behind = tmp_path / "conf", tmp_path / "behind"
+    there, back = change(path, tmp_path / "state", monkeypatch)
+    last = to_json(WriteFile(str(behind), "done\n", 0o644, "x"))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(edits, "_replace", fails)
+        executor.perform([there, last])
+    assert (path.read_bytes(), behind.read_text()) == (b"a\n", "done\n")
+    assert "Read-only file system: it is NOT edited: do it by hand" in capsys.readouterr().err
+    executor.perform([there])
+    with monkeypatch.context() as patch:
+        patch.setattr(edits, "_replace", fails)
+        executor.perform([back, to_json(WriteFile(str(behind), None, 0o644, "x"))])
+    assert not behind.exists()
+    assert "it is NOT brought back: undo the setting by hand" in capsys.readouterr().err
 
 
 def test_lost_old_bytes_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

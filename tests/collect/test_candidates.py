@@ -22,6 +22,7 @@ MARKS = {
     "spotifyd": b"_spotify-connect._tcp librespot_discovery addUser librespot_core spotifyd",
     "go-librespot": b"_spotify-connect._tcp github.com/devgianlu/go-librespot/daemon",
     "snapserver": b"Server.GetStatus _snapcast._tcp librespot",
+    "owntone": b"/etc/owntone.conf ^/api/spotify$",
 }
 
 
@@ -93,6 +94,19 @@ def test_a_name_alone_is_nothing(tmp_path: Path, name: str) -> None:
     assert open_to_all is None or not open_to_all.certain
 
 
+def test_behind_a_loader(tmp_path: Path) -> None:
+    """The loader called by hand is what /proc shows as the program; what it runs is what counts."""
+    loaders = sorted(Path("/").glob("lib*/ld-linux*.so.*"))
+    if not loaders:
+        pytest.skip("no loader of glibc here")
+    found = judged([str(loaders[0]), "--argv0", "x", program(tmp_path, "music", MARKS["snapserver"]), "30"], WILD)
+
+    assert found is not None
+    assert found.flavour is not None
+    assert (found.flavour.name, found.certain) == ("snapserver", True)
+    assert judged([str(loaders[0]), program(tmp_path, "librespot-not"), "31"], WILD) is None
+
+
 def test_scripts_are_no_daemons(tmp_path: Path) -> None:
     """A shell script and a Python script called spotifyd are none, listening or not, unless they answer."""
     for interpreter in ("/bin/sh", sys.executable):
@@ -126,7 +140,11 @@ def test_java_by_its_classes(tmp_path: Path) -> None:
     known = Programs(KNOWN)
 
     assert known.of_java(["java", "-jar", str(jar)], str)[1]
-    assert known.of_java(["java", "-cp", f"/x.jar:{jar}", "Main"], str)[1]
+    flavour, sure = known.of_java(["java", "-cp", f"/x.jar:{jar}", "Main"], str)
+    assert (flavour and flavour.name, sure) == (
+        "librespot-java",
+        False,
+    )  # somebody else's program may use it as a library
     assert known.of_java(["java", "-cp", "/x", "xyz.gianlu.librespot.api.Main"], str)[1]
     assert known.of_java(["java", "-jar", str(look)], str) == (None, False)
     assert known.of_java(["java", "-jar", "/gone/librespot-player-1.jar"], str)[1] is False

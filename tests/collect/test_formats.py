@@ -15,6 +15,7 @@ from librespot_guard.collect.formats import Entry, MalformedError, parse
         ("A=one\\\ntwo\nB=3", [Entry("A", "onetwo", 1), Entry("B", "3", 3)]),
         ('A="two\nlines"\nB=1\n', [Entry("A", "two\nlines", 1), Entry("B", "1", 3)]),
         ("export A=1\nnot a setting\n1A=2\nLIBRESPOT_QUIET=\n", [Entry("LIBRESPOT_QUIET", "", 4)]),
+        ('A=5000\r\n\r\nB="x y"\r\nC=\r\n', [Entry("A", "5000", 1), Entry("B", "x y", 3), Entry("C", "", 4)]),
         ("# it's a comment\nA=1\n", [Entry("A", "1", 2)]),
         ("A=x # no comment here\n", [Entry("A", "x # no comment here", 1)]),
     ],
@@ -32,6 +33,28 @@ def test_ini() -> None:
         Entry("stream.source", "pipe:///a?b=c", 2),
         Entry("stream.source", "librespot:///l", 4),
         Entry("http.port", "1780", 6),
+    ]
+
+
+def test_a_section_with_a_comment_behind_it_begins_none() -> None:
+    """As snapserver reads it: what follows belongs to the section before."""
+    text = "[stream] \nport = 1\n[http] # web\nport = 2\n"
+
+    assert parse(text, "ini") == [Entry("stream.port", "1", 2), Entry("stream.port", "2", 4)]
+
+
+def test_libconfuse() -> None:
+    """owntone.conf: sections, quoted texts, lists in one line and in several."""
+    text = (
+        'general {\n\t# bind_address = "x"\n\tbind_address = "::1"\n\ttrusted_networks = { "lan" }\n}\n\nlibrary {\n\tport = 3689\n'
+        '\tdirectories = {\n\t\t"/a=b",\n\t}\n\tname = "x"\n}\n'
+    )
+
+    assert [e for e in parse(text, "braces") if "directories" not in e.key] == [
+        Entry("general.bind_address", "::1", 3),
+        Entry("general.trusted_networks", "lan", 4),
+        Entry("library.port", "3689", 8),
+        Entry("library.name", "x", 12),
     ]
 
 

@@ -103,6 +103,31 @@ def test_whatever_is_kept_can_be_printed(title: bytes, text: bytes) -> None:
             assert len(kept) <= 255
 
 
+def test_answers_that_nobody_had_time_to_read_are_counted() -> None:
+    """What the kernel throws away because the buffer is full is no silence."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ear,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mouth,
+    ):
+        ear.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        ear.bind(("127.0.0.1", 0))
+        assert mdns._lost(ear) == 0
+        for _ in range(100):
+            mouth.sendto(b"x" * 500, ear.getsockname())
+        assert 0 < mdns._lost(ear) < 100
+
+
+def test_a_host_that_announces_more_than_is_kept_is_named() -> None:
+    """The list is not taken for whole."""
+    many = {f"{i}": Found(str(i)) for i in range(mdns_messages.MOST_FOUND)}
+    state = mdns._Browse(heard={("eth0", "ipv4", "192.168.1.9"): many}, lost=3)
+
+    assert [gap.what for gap in state.told()] == [
+        "answers by multicast DNS",
+        "speakers that 192.168.1.9 announces on eth0",
+    ]
+
+
 def test_a_crowd_in_one_message_after_another() -> None:
     """Thousands of speakers, ports and addresses of one sender end at their bounds."""
     found: dict[str, Found] = {}

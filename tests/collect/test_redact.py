@@ -1,5 +1,7 @@
 """No secret of a command line or an environment survives, whatever form it has; what is no secret stays."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +42,14 @@ forms = st.sampled_from(
         ("--proxy", "http://user:{}@proxy:3128"),
         ("-xhttp://{}@proxy:3128",),
         ("librespot:///usr/bin/librespot?name=a&username=u&password={}",),
+        ("librespot:///usr/bin/librespot?name=a&password=a b;c#{}&x=1",),
+        ("process:///usr/bin/spotifyd?name=a&params=--zeroconf-port%206014%20--password%20{}",),
+        ("--stream.source=librespot:///librespot?params=-n%20x%20-p%20{}&name=x",),
+        ("librespot:///librespot?params=--access-token '{} a b'",),
+        ("sh", "-c", "exec librespot --name x --password {} -z 5"),
+        ("sh", "-c", "LIBRESPOT_PASSWORD='{} x' librespot"),
+        ("env", "LIBRESPOT_ACCESS_TOKEN={}", "librespot"),
+        ("--password-cmd", "echo {}"),
     ]
 )
 
@@ -54,6 +64,36 @@ def test_no_form_lets_a_secret_through(before: list[str], form: tuple[str, ...],
     assert HIDDEN in "\0".join(ready)
     assert found
     assert len(ready) == len(argv)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "x",
+        "a-",
+        "a://",
+        "://",
+        "@",
+        "?password=",
+        "--password ",
+        "%20-p",
+        "; ",
+        ";a",
+        "=-",
+        "&",
+        "password\n",
+        "'\"",
+        "auth=",
+    ],
+)
+@pytest.mark.parametrize("before", ["", "a://?password=", "-"])
+def test_a_long_argument_takes_no_long_time(before: str, part: str) -> None:
+    """Anybody on the host may start a program with an argument of 128 KiB: to look at it costs in proportion, not its square."""
+    argument = before + part * (131_000 // len(part))
+    began = time.process_time()
+    redact_argv(["librespot", argument, f"--{argument}"], OPTIONS)
+
+    assert time.process_time() - began < 2
 
 
 @given(st.lists(st.text(max_size=30), max_size=8))

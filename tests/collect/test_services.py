@@ -11,6 +11,7 @@ from librespot_guard import catalog
 from librespot_guard.collect import candidates, services
 from librespot_guard.collect.candidates import Candidate
 from librespot_guard.collect.processes import Process
+from librespot_guard.collect.settings import Resolved
 from librespot_guard.snapshot import Address, Info, Listener, Service
 
 KNOWN = catalog.load()
@@ -60,6 +61,7 @@ def built(process: Process, *listeners: Listener, info: Info | None = None) -> S
         ({"executable": "/opt/spotifyd", "argv": ("spotifyd",), "command": "spotifyd"}, "spotifyd"),
         ({"executable": "/bin/dash", "argv": ("sh", "/usr/local/bin/librespot")}, None),
         ({"executable": "/usr/bin/sudo", "argv": ("librespot",)}, None),
+        ({"executable": "", "argv": ("/bin/bash", "/usr/local/bin/librespot"), "command": "librespot"}, None),
         ({"executable": "/usr/bin/vim", "argv": ("vim", "librespot"), "command": "vim"}, None),
     ],
 )
@@ -117,6 +119,21 @@ def test_what_is_kept() -> None:
     assert "SECRET" not in repr(service)
     assert service.argv[3:5] == ("-k", "***")
     assert (service.name, service.cache_dir, service.version) == ("kuche-1", "/system", None)
+
+
+@pytest.mark.parametrize(
+    ("source", "ours"),
+    [
+        ("process:///usr/bin/spotifyd?name=x", True),
+        ("spotify:///x?name=y", True),
+        ("pipe:///tmp/snapfifo?name=default", False),
+    ],
+)
+def test_a_snapserver_with_a_source_of_the_family(source: str, ours: bool) -> None:
+    """It belongs to the family where a source is one of it, by whatever scheme."""
+    found = services.family(KNOWN.flavour("snapserver"), Resolved(every={"source": ("pipe:///x", source)}))
+
+    assert found is ours
 
 
 def test_program_text_is_not_kept() -> None:

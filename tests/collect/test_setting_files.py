@@ -1,6 +1,8 @@
 """Which configuration files a service reads, and which of them may be written."""
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +44,47 @@ def test_the_working_folder_of_the_process(monkeypatch: pytest.MonkeyPatch, tmp_
     found = setting_files(service("librespot-java"), KNOWN.flavour("librespot-java"))
 
     assert [(f.path, f.data) for f in found] == [(f"{tmp_path}/config.toml", b"")]
+
+
+def test_the_home_folder_of_the_process(tmp_path: Path) -> None:
+    """It is the one that its environment names, as for the program itself, and not that of its user."""
+    conf = tmp_path / ".config/spotifyd/spotifyd.conf"
+    conf.parent.mkdir(parents=True)
+    conf.write_bytes(b"[global]\n")
+    with subprocess.Popen(["/bin/sleep", "30"], env={"HOME": str(tmp_path)}) as child:
+        found = setting_files(service("spotifyd", pid=child.pid), KNOWN.flavour("spotifyd"))
+        child.kill()
+
+    assert [(f.path, f.data) for f in found] == [(str(conf), b"[global]\n")]
+
+
+def test_a_process_that_sees_another_file(tmp_path: Path) -> None:
+    """In a container, a chroot or a mount namespace of its own a path is not ours: our file is not changed for it."""
+    conf = tmp_path / "x/my.conf"
+    conf.parent.mkdir()
+    conf.write_bytes(b"[global]\n")
+    script = f"mount -t tmpfs none {conf.parent} && echo '[global]' > {conf} && echo ready && exec sleep 30"
+    with subprocess.Popen(["unshare", "-Urm", "sh", "-c", script], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        found = setting_files(service("spotifyd", "--config-path", str(conf), pid=child.pid), KNOWN.flavour("spotifyd"))
+        child.kill()
+
+    assert [(f.path, f.data) for f in found] == [(str(conf), None)]
+    assert "another mount namespace" in found[0].problem
+
+
+def test_a_path_that_is_no_plain_text(tmp_path: Path) -> None:
+    """It is named as far as it can be, and left to the user: no plan could be written down with it."""
+    folder = os.fsencode(tmp_path) + b"/x\xff"
+    os.mkdir(folder)  # noqa: PTH102 - bytes that are no text
+    with subprocess.Popen(["/bin/sleep", "30"], cwd=folder) as child:
+        found = setting_files(service("librespot-java", pid=child.pid), KNOWN.flavour("librespot-java"))
+        child.kill()
+
+    assert [(f.path, f.problem) for f in found][:1] == [
+        (f"{tmp_path}/x?/config.toml", "its path is not plain UTF-8 text: edit it by hand")
+    ]
 
 
 def test_etc_of_a_sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -125,3 +168,20 @@ def test_a_folder_that_others_may_write_is_refused(tmp_path: Path) -> None:
     assert (
         setting_files(service("spotifyd", "--config-path", str(folder / "c")), KNOWN.flavour("spotifyd"))[0].data == b""
     )
+
+
+def test_a_read_only_file_system(tmp_path: Path) -> None:
+    """What can't be written is said before a plan promises it."""
+    script = f"""
+import os, sys
+from librespot_guard.collect.setting_files import _unwritable
+assert _unwritable("{tmp_path}/a/my.conf") is None
+os.system("mount -o remount,ro,bind {tmp_path}/a")
+print(_unwritable("{tmp_path}/a/my.conf"))
+"""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/my.conf").write_bytes(b"")
+    command = f"mount --bind {tmp_path}/a {tmp_path}/a && exec {sys.executable} -c '{script}'"
+    done = subprocess.run(["unshare", "-Urm", "sh", "-c", command], capture_output=True, text=True, check=False)
+
+    assert done.stdout == "it is on a read-only file system\n", done.stderr

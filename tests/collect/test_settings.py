@@ -6,7 +6,7 @@ import pytest
 
 from librespot_guard import catalog
 from librespot_guard.collect import installed
-from librespot_guard.collect.settings import Start, resolve
+from librespot_guard.collect.settings import Start, canonical, resolve
 from librespot_guard.snapshot import Service, ServiceSetting
 
 KNOWN = catalog.load()
@@ -47,6 +47,50 @@ def test_a_flag_that_says_off_is_on() -> None:
 def test_flags_on_the_command_line(argv: tuple[str, ...], on: bool) -> None:
     """A flag is found in a group of short options, not in the value of another option."""
     assert bool(rows(resolve(LIBRESPOT, None, Start(("librespot", *argv), {})).settings, "disable-discovery")) is on
+
+
+def test_variables_in_small_letters() -> None:
+    """They are taken too by librespot; of two that mean the same the first one holds, and other programs' variables stay as they are."""
+    given = {
+        "LIBRESPOT_zeroconf_port": "5000",
+        "LIBRESPOT_ZEROCONF_PORT": "1",
+        "LIBRESPOT_LIBRESPOT_Name": "x",
+        "home": "/",
+    }
+
+    assert canonical(given, LIBRESPOT) == {"LIBRESPOT_ZEROCONF_PORT": "5000", "LIBRESPOT_NAME": "x", "home": "/"}
+    assert canonical(given, GO) == given
+
+
+@pytest.mark.parametrize(
+    ("argv", "value"),
+    [
+        (("--no-daemon", "--disable-discovery"), "true"),
+        (("--disable-discovery", "--no-daemon"), "true"),
+        (("--disable-discovery=false", "true"), "false"),
+        (("--no-daemon",), "false"),
+    ],
+)
+def test_a_switch_that_may_stand_alone(argv: tuple[str, ...], value: str) -> None:
+    """spotifyd: what follows `--disable-discovery` is no value of it."""
+    assert resolve(SPOTIFYD, None, Start(("spotifyd", *argv), {})).raw["disable-discovery"] == value
+
+
+def test_the_configuration_that_an_early_go_librespot_is_given(tmp_path: Path) -> None:
+    """Go's own flags have one dash (Volumio: `-config_path FILE`)."""
+    conf = tmp_path / "go.yml"
+    conf.write_text("server_port: 9876\n", encoding="utf-8")
+    for argv in (("-config_path", str(conf)), (f"--config_path={conf}",)):
+        found = resolve(GO, "0.0.7", Start(("go-librespot", *argv), {}))
+        assert rows(found.settings, "server-port") == [("9876", f"{conf}:1", True)]
+
+
+def test_a_switch_is_no_secret_by_its_name(tmp_path: Path) -> None:
+    """Whether credentials are stored is shown."""
+    (tmp_path / "config.toml").write_text("[auth]\nstoreCredentials = true\n", encoding="utf-8")
+    found = resolve(JAVA, "1.6.3", Start(("x.jar",), {}, working=str(tmp_path)))
+
+    assert [v for v, _, _ in rows(found.settings, "store-credentials")] == ["true"]
 
 
 def test_a_file_changed_since_the_start() -> None:
@@ -241,6 +285,24 @@ def test_installed_and_stopped(folders: Path) -> None:
         ("connect", 37878, "declared", f"{folders}/conf:2")
     ]
     assert stopped("raspotify.service") == []
+
+
+def test_a_stopped_one_behind_other_programs(folders: Path) -> None:
+    """What `env`, `nice` or a shell would start is found, and so is what another line than the first one starts."""
+    librespot = program(folders)
+    for name, start in (
+        ("env", f"/usr/bin/env LIBRESPOT_zeroconf_port=5001 {librespot} -n Env"),
+        ("sh", f"/bin/sh -c 'exec nice -n 5 {librespot} -n Sh -z 5002'"),
+        ("second", f"/bin/true\nExecStart={librespot} -n Second -z 5003"),
+        ("copy", f"/bin/cp {librespot} /tmp"),
+    ):
+        (folders / f"{name}.service").write_text(f"[Service]\nExecStart={start}\n", encoding="utf-8")
+
+    assert {(s.name, s.listeners[0].listener.port) for s in stopped()} == {
+        ("env", 5001),
+        ("sh", 5002),
+        ("second", 5003),
+    }
 
 
 def test_a_stopped_one_with_discovery_off(folders: Path) -> None:

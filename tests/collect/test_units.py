@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from librespot_guard.collect import units
+from librespot_guard.collect.commands import command_lines
 
 
 def write(folder: Path, name: str, text: str) -> None:
@@ -17,6 +18,11 @@ def write(folder: Path, name: str, text: str) -> None:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def command(unit: units.Unit) -> tuple[str, ...]:
+    """The first command of a unit, () if it has none."""
+    return next((argv for argv, _ in command_lines(unit, {})), ())
 
 
 def test_drop_ins(tmp_path: Path) -> None:
@@ -32,12 +38,12 @@ def test_drop_ins(tmp_path: Path) -> None:
     one = units.load("x@a.service", where)
 
     assert one is not None
-    assert (one.last("Restart"), one.command) == ("on-failure", ("/bin/b", "--name", "x of a"))
+    assert (one.last("Restart"), command(one)) == ("on-failure", ("/bin/b", "--name", "x of a"))
     assert one.all("ExecStart")[0].origin == f"{low}/x@a.service.d/20.conf:4"
     write(high, "x@a.service.d/20.conf", "[Service]\nRestartSec=1\n")
     two = units.load("x@a.service", where)
     assert two is not None
-    assert (two.last("Restart"), two.command) == ("always", ("/bin/a", "a", "%"))
+    assert (two.last("Restart"), command(two)) == ("always", ("/bin/a", "a", "%"))
     write(high, "x@a.service", "")
     assert units.load("x@a.service", where) is None  # masked
     assert units.load("gone.service", where) is None
@@ -143,20 +149,51 @@ def test_environment(tmp_path: Path) -> None:
     assert [(g.what, "malformed" in g.why) for g in found.gaps] == [(f"the configuration file {tmp_path}/bad", True)]
 
 
+def test_patterns_of_environment_files_and_variables_that_are_taken_away(tmp_path: Path) -> None:
+    """The files of a pattern are read in the order of their names; UnsetEnvironment= has the last word."""
+    write(tmp_path, "conf/20.conf", "A=two\r\nB=2\r\n")
+    write(tmp_path, "conf/10.conf", "A=one\nC=3")
+    write(tmp_path, "conf/30.txt", "A=no\n")
+    write(
+        tmp_path,
+        "a.service",
+        f"[Service]\nEnvironment=D=off E=5 F=6\nEnvironmentFile={tmp_path}/conf/*.conf\nUnsetEnvironment=D E=5 F=7 C\n",
+    )
+    one = units.load("a.service", [str(tmp_path)])
+    assert one is not None
+
+    assert {name: value for name, (value, _) in units.environment_of(one).values.items()} == {
+        "A": "two",
+        "B": "2",
+        "F": "6",
+    }
+
+
 def test_which_units_there_are(tmp_path: Path) -> None:
-    """Services and the instances that something wants; templates alone are none."""
+    """Services and the instances that something wants; templates alone are none, nor is another name of a service."""
     write(tmp_path, "a.service", "x")
     write(tmp_path, "b@.service", "x")
     write(tmp_path, "multi-user.target.wants/b@one.service", "x")
+    (tmp_path / "alias.service").symlink_to("a.service")
+    (tmp_path / "multi-user.target.wants/alias.service").symlink_to("../a.service")
+    (tmp_path / "multi-user.target.wants/c@two.service").symlink_to("../b@.service")
+    (tmp_path / "linked.service").symlink_to(tmp_path / "opt/linked.service")
+    (tmp_path / "masked.service").symlink_to("/dev/null")
 
-    assert units.names_in([str(tmp_path), "/gone"]) == ["a.service", "b@one.service"]
+    assert units.names_in([str(tmp_path), "/gone"]) == [
+        "a.service",
+        "linked.service",
+        "masked.service",
+        "b@one.service",
+        "c@two.service",
+    ]
 
 
 @given(st.text(alphabet=st.sampled_from("[]Service=\nExecStart%$\\\"' a/-"), max_size=200))
 def test_any_text(text: str) -> None:
     """Any text makes a unit, and asking it anything never fails."""
     one = units.Unit("a.service", ("f",), tuple(units._lines(text, "f")))
-    assert one.command is not None
+    command(one)
     one.last("Restart")
     _ = one.start_limit
     units.environment_of(one)

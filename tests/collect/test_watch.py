@@ -19,10 +19,13 @@ import pytest
 
 from librespot_guard.cli._watch import duration
 from librespot_guard.collect import conntrack, getinfo
-from librespot_guard.collect.watched import MAX_KEPT
+from librespot_guard.collect.sockets import Sock
+from librespot_guard.collect.watch import Watcher
+from librespot_guard.collect.watched import MAX_KEPT, Watched
 from librespot_guard.lab import daemons, mdns
 from librespot_guard.lab.daemons import Daemon
 from librespot_guard.lab.sandbox import Host, Process, Sandbox
+from librespot_guard.snapshot import Listener, Service, ServiceListener
 from support import Schema
 
 
@@ -280,6 +283,41 @@ def test_a_crowd_does_not_fill_the_memory(hosts: tuple[Host, Host], daemon: Daem
     assert len(service["inbound"]) == MAX_KEPT
     assert service["left_out"] == len(came) - MAX_KEPT
     assert err.count(" sends to udp port 5353") <= MAX_KEPT
+
+
+def test_a_connection_counts_once() -> None:
+    """Seen in one look or in ten, or only when it was gone: each is one."""
+    listener = ServiceListener(Listener("tcp", "ipv6", "::", 37001), "connect", pinned=False)
+    service = Service("kitchen", "librespot", "0.8.0", os.getpid(), 0, "/x", "1", (listener,))
+    visit = Sock("tcp", "ipv4", "192.168.10.2", 37001, "192.168.10.3", 40000, 0, 0, 5)
+    watcher = Watcher()
+    watched = watcher.services["kitchen"] = Watched("kitchen", "librespot", "0.8.0")
+
+    def count(*steps: str) -> int:
+        watched.inbound.clear()
+        for step in steps:
+            watcher._note_socket(visit, service, after=step == "gone")
+        return watched.inbound["tcp", "192.168.10.3"].count
+
+    watcher._asked = -100
+    assert count("there") == count("gone") == count("there", "there", "gone") == 1
+    assert count("there", "gone", "there", "there") == 2
+    assert count("gone", "gone", "there", "gone") == 3
+
+
+@pytest.mark.kernel
+@pytest.mark.family
+def test_one_that_starts_while_none_was_there_is_seen_at_once(hosts: tuple[Host, Host], daemon: Daemon) -> None:
+    """Nobody waits for the next whole look, which comes every ten seconds: it may be gone by then."""
+    with watching(hosts[0]) as watch:
+        with daemon.start(hosts[0], name="kitchen") as running:
+            began = time.monotonic()
+            watch.heard(f"as pid {running.pid}")
+            took = time.monotonic() - began
+        document, _ = watch()
+
+    assert took < 5
+    assert [s["name"] for s in document["services"]] == ["kitchen"]
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("0.5h", 1800), ("1d", 86400)])

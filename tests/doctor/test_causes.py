@@ -211,6 +211,8 @@ def test_a_rule_for_another_port(python: Daemon) -> None:
         _, found = home.doctor()
     assert _causes(found) == {"random-port": "sure"}
     assert "opens tcp/4070" in found[0]["evidence"][0]
+    assert "4070" in found[0]["fix"][0]
+    assert "37878" not in found[0]["fix"][0]
     assert f"tcp/{running.port}" in found[0]["evidence"][1]
 
 
@@ -228,6 +230,15 @@ def test_multicast_is_filtered(python: Daemon) -> None:
         home.rules("tcp dport 37002 accept")
         _, found = home.doctor()
     assert _causes(found) == {"multicast-filtered": "sure"}
+
+
+def test_multicast_is_denied_by_one_rule_of_a_firewall_that_lets_all_else_in(rust: Daemon) -> None:
+    """For both families, and nothing else is wrong: that a crafted fragment may slip through by IPv6 helps no phone."""
+    with house() as home, rust.start(home.speaker, port=37002):
+        text = "table inet filter { chain input { type filter hook input priority 0\nudp dport 5353 drop\n}\n}"
+        home.speaker.run(["nft", "-f", "-"], input=text, check=True)
+        _, found = home.doctor()
+    assert [one["cause"] for one in found] == ["multicast-filtered", "multicast-filtered"]
 
 
 def test_everything_is_closed(python: Daemon) -> None:

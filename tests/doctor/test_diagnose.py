@@ -18,6 +18,7 @@ from librespot_guard.snapshot import (
     Route,
     Service,
     ServiceListener,
+    ServiceSetting,
     Snapshot,
 )
 
@@ -110,6 +111,80 @@ def test_an_address_beside_a_wrong_one() -> None:
     """One usable address among those announced: phones may or may not choose it."""
     said = Announcement("eth0", "ipv4", ADDRESS, "Living Room", "h.local", 37000, ("172.17.0.1", ADDRESS))
     assert _found(_host(replace(HOME, announcements=(said,)))) == {"wrong-address": "possible"}
+
+
+TWO = replace(
+    HOME,
+    links=(*HOME.links, Link(3, "wlan0", up=True)),
+    addresses=(
+        *HOME.addresses,
+        Address("ipv6", "fe80::2", 64, "eth0"),
+        Address("ipv4", "192.168.10.30", 24, "wlan0"),
+        Address("ipv6", "fe80::3", 64, "wlan0"),
+    ),
+    routes=(*HOME.routes, Route("ipv4", 255, "192.168.10.30/32", "local", ("wlan0",))),
+    groups=(*(HOME.groups or ()), Group("ipv4", "wlan0", "224.0.0.251")),
+)
+
+
+def said_on_both(*addresses: str) -> Namespace:
+    """A host with two cards in one network, on which these addresses are announced by both."""
+    return replace(
+        TWO,
+        announcements=tuple(
+            Announcement(dev, "ipv4", own, "Living Room", "h.local", 37000, addresses)
+            for dev, own in (("eth0", ADDRESS), ("wlan0", "192.168.10.30"))
+        ),
+    )
+
+
+def test_two_cards_in_one_network_are_no_fault() -> None:
+    """Each is reached by the other's address; a link-local address of the other beside that does no harm."""
+    assert _found(_host(said_on_both(ADDRESS, "192.168.10.30", "fe80::2", "fe80::3"))) == {}
+    assert _found(_host(said_on_both(ADDRESS))) == {}
+    assert _found(_host(said_on_both("fe80::2"))) == {"wrong-address": "sure"}
+
+
+def test_the_advice_to_announce_one_interface_only_is_no_fault() -> None:
+    """On the others it announces nothing usable then, which is what was wanted; an address that no interface has is none."""
+    away = replace(
+        TWO,
+        addresses=tuple(
+            replace(a, address="10.0.0.3") if a.dev == "wlan0" and a.family == "ipv4" else a for a in TWO.addresses
+        ),
+    )
+    away = replace(away, routes=(*TWO.routes[:2], Route("ipv4", 255, "10.0.0.3/32", "local", ("wlan0",))))
+    said = said_on_both(ADDRESS).announcements or ()
+    told = replace(away, announcements=(said[0], replace(said[1], sender="10.0.0.3")))
+    chosen = replace(SERVICE, settings=(ServiceSetting("zeroconf-interface", ADDRESS, "argv -i", wins=True),))
+    nowhere = replace(SERVICE, settings=(ServiceSetting("zeroconf-interface", "127.0.0.1", "argv -i", wins=True),))
+
+    assert _found(_host(told)) == {"wrong-address": "sure"}
+    assert _found(_host(told, chosen)) == {}
+    assert _found(_host(told, nowhere)) == {"wrong-address": "sure"}
+
+
+def test_an_interface_without_an_address_of_its_own_is_no_way() -> None:
+    """A cable that is plugged in and has only the link-local address that every card gives itself: no network is there."""
+    bare = replace(
+        HOME,
+        links=(*HOME.links, Link(3, "eth1", up=True)),
+        addresses=(*HOME.addresses, Address("ipv6", "fe80::5", 64, "eth1")),
+        announcements=(Announcement("eth0", "ipv4", ADDRESS, "Living Room", "h.local", 37000, (ADDRESS,)),),
+    )
+    assert _found(_host(bare)) == {}
+
+
+def test_a_stopped_one_with_discovery_off() -> None:
+    """It may have ended for that: librespot does where it has no login."""
+    setting = ServiceSetting(
+        "disable-discovery", "on", "/etc/raspotify/conf:3", wins=True, note="on, although it says 'off'"
+    )
+    stopped = replace(SERVICE, pid=0, listeners=(), settings=(setting,), status="stopped")
+    facts = replace(_host(), services=(), stopped=(stopped,))
+
+    assert _found(facts) == {"not-running": "sure", "discovery-off": "possible"}
+    assert "/etc/raspotify/conf:3" in diagnose(facts)[1].evidence[0]
 
 
 def test_no_address_at_all() -> None:

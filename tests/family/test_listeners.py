@@ -133,6 +133,10 @@ def test_the_catalogue_declares_what_was_observed(name: str) -> None:
         near = [s for s in surfaces if s.proto == proto and s.port in (None if port == CONNECT else port, None)]
         assert near, f"{proto} {address}:{port} is no surface of {daemon.flavour} {version}"
         assert proto == "udp" or binds.get(address, address) in [s.bind for s in near], f"{near}"
+    # mDNS has a socket for each family: both together are every address
+    for surface in (s for s in surfaces if s.name == "discovery"):
+        heard = {binds.get(address, address) for proto, address, port in seen if (proto, port) == ("udp", 5353)}
+        assert surface.bind == ("::" if "::" in heard else "0.0.0.0"), f"{heard}"
     for surface in (s for s in surfaces if s.name in ("connect", "discovery", "stream", "control")):
         assert [s for s in seen if s[0] == surface.proto and s[2] in (surface.port or CONNECT, CONNECT)], surface
 

@@ -7,6 +7,7 @@ import pytest
 
 from librespot_guard import catalog
 from librespot_guard.catalog import USES
+from librespot_guard.errors import Refused
 from librespot_guard.plan.advice import weak_drop_ins
 from librespot_guard.plan.minimise import Proposal, Review, review
 from librespot_guard.plan.minimise_edits import edits
@@ -248,12 +249,53 @@ def test_a_drop_in_of_ours_is_written_anew_and_an_older_one_goes() -> None:
     assert list(weak_drop_ins({"kitchen": [old, own]}, {step.path for step in made.steps})) == []  # type: ignore[union-attr]
 
 
+def test_two_services_that_share_a_file_do_not_get_the_same_port() -> None:
+    """Both would listen on it, and the second would not start: it is said, and nothing is written."""
+    conf = SettingFile("/etc/spotifyd.conf", "toml", "global", data=b"[global]\n")
+    both = [
+        review(
+            replace(speaker("spotifyd", listener("connect", port, pinned=False)), name=name),
+            KNOWN.flavour("spotifyd"),
+            "phones",
+            [conf],
+        )
+        for name, port in (("kitchen", 37001), ("attic", 37002))
+    ]
+
+    assert edits(both[:1])
+    with pytest.raises(Refused, match="kitchen and attic both read /etc/spotifyd"):
+        edits(both)
+
+
+def test_what_stands_between_two_edits_is_not_shown() -> None:
+    """Nor is it in the steps, which are saved: it may be a password."""
+    conf = SettingFile(
+        "/etc/snapserver.conf", "ini", data=b"[http]\n[stream]\nsource = librespot:///l?password=hunter2\n[tcp]\n"
+    )
+    listeners = [listener(s, p) for s, p in (("stream", 1704), ("control", 1705), ("api", 1780))]
+    found = review(
+        replace(speaker("snapserver", *listeners), version="0.26.0"), KNOWN.flavour("snapserver"), "nobody", [conf]
+    )
+    made = edits([found])
+
+    assert made.diff.count("+bind_to_address = 127.0.0.1") == 3
+    assert "hunter2" not in made.diff + repr(made.steps)
+
+
 def test_what_a_drop_in_says_already() -> None:
     """Written and not restarted yet: it waits for the restart, and is not written again."""
     own = drop_in("zz-librespot-guard-zeroconf-port.conf", UnitVariable(PORT, "37123", "/x:3"), data=b"")
 
     assert of(in_unit(own), "connect").done
     assert not edits([in_unit(own)])
+
+
+def test_a_transient_unit_gets_no_drop_in() -> None:
+    """What `systemd-run` started is gone with the unit: a drop-in would wait for nobody."""
+    found = in_unit(SettingFile("/run/systemd/transient/librespot.service", "unit"), unit="librespot.service")
+
+    assert "systemd-run" in of(found, "connect").problem
+    assert not edits([found])
 
 
 def test_a_unit_of_a_user_gets_no_drop_in_of_the_system() -> None:

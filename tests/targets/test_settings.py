@@ -1,6 +1,8 @@
 """Editing configuration files: one line changes, every other byte stays, and what is not understood is refused."""
 
+import contextlib
 import json
+import time
 import tomllib
 from dataclasses import asdict
 
@@ -28,6 +30,8 @@ CASES = [
     ("env", b"A=1\r\nB=2\r\n", "C", "9", "port", b"A=1\r\nB=2\r\nC=9\r\n"),
     ("env", b"A='1'  \n", "A", "9", "port", b"A='9'  \n"),
     ("env", b'export A="1"\nA=2\n', "A", "9", "port", b'export A="1"\nA=9\n'),
+    ("env", b"export A=1\nB=2\n", "A", "9", "port", b"export A=1\nB=2\nA=9\n"),
+    ("env", b"A = 1\nB=2\n", "A", "9", "port", b"A = 9\nB=2\n"),
     ("env", b"#A=1\nB=2\n", "A", "9", "port", b"#A=1\nA=9\nB=2\n"),
     ("env", b'B="x\nA=3\n"\n', "A", "9", "port", b'B="x\nA=3\n"\nA=9\n'),
     ("env", b"", "A", "", "flag", b"A=\n"),
@@ -103,6 +107,30 @@ def test_what_is_not_understood_is_refused(form: str, before: bytes, key: str, s
         edited(before, form, Wanted(key, "9", "port"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 100_000,
+        " " * 100_000,
+        "a" * 100_000,
+        "\\\n" * 50_000,
+        "'" * 100_001,
+        "a.b" * 30_000,
+        "\n" * 100_000,
+        "[a]\n" * 30_000,
+    ],
+    ids=range(8),
+)
+@pytest.mark.parametrize("form", ["env", "ini", "toml", "yaml"])
+def test_any_file_is_read_in_bounded_time(form: str, text: str) -> None:
+    """Deep, long and open without end: an answer or a refusal, and soon."""
+    began = time.process_time()
+    with contextlib.suppress(Refused):
+        edited(text.encode(), form, Wanted("server.port" if form != "env" else "A", "9", "port"))
+
+    assert time.process_time() - began < 5
+
+
 def test_values_that_could_break_out_are_refused() -> None:
     """No value with quotes, backslashes or line breaks is ever written."""
     for value in ('a"b', "a'b", "a\\b", "a\nb"):
@@ -121,6 +149,39 @@ def test_the_step_holds_no_text_of_the_file() -> None:
     assert "hunter2" not in text
     assert from_json(asdict(there)) == there
     assert before[: there.at] + there.put.encode() + before[there.at + there.cut :] == after
+
+
+def test_several_edits_hold_no_text_between_them() -> None:
+    """What stands between two places of a file is neither in the step nor in what is shown, and the edits give the whole."""
+    before = b"[http]\nenabled = true\n[stream]\nsource = librespot:///l?password=hunter2\n[tcp]\nport = 1"
+    one = edited(before, "ini", Wanted("http.bind_to_address", "127.0.0.1", "address"))
+    two = edited(one, "ini", Wanted("tcp.bind_to_address", "127.0.0.1", "address"))
+
+    there, back = steps("/etc/snapserver.conf", before, two, "why", between=[one])
+    text = json.dumps([to_json(there), to_json(back)])
+    shown = difference("/x", before, one) + difference("/x", one, two)
+
+    assert "hunter2" not in text + shown
+    assert from_json(json.loads(json.dumps(to_json(there)))) == there
+    made = before
+    for at, cut, put in ((there.at, there.cut, there.put), *there.more):
+        made = made[:at] + put.encode() + made[at + cut :]
+    assert made == two
+
+
+def test_nothing_of_a_file_plays_with_the_terminal() -> None:
+    """Neither its name nor its lines."""
+    shown = difference("/x\x1b[2J\n/y", b"a=1 # \x1b]0;x\x07\n", b"a=2 # \x1b]0;x\x07\n")
+
+    assert shown == "@@ /x\\x1b[2J\\n/y:1\n-a=1 # \\x1b]0;x\\x07\n+a=2 # \\x1b]0;x\\x07"
+
+
+def test_a_last_line_that_gets_an_end_is_not_shown() -> None:
+    """It is the same line: it may hold a secret."""
+    before = b"[stream]\nsource = librespot:///l?password=hunter2"
+    after = edited(before, "ini", Wanted("stream.bind_to_address", "127.0.0.1", "address"))
+
+    assert difference("/x", before, after) == "@@ /x:3\n+bind_to_address = 127.0.0.1"
 
 
 LINES = st.lists(

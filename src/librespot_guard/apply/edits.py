@@ -28,17 +28,18 @@ def edit(path: str, step: "dict[str, Any]") -> None:
         _create(target, step)
         return
     if old is None:
-        _note(f"{path} is gone, so it is NOT edited; apply again to plan on what is there now")
+        note(f"{path} is gone, so it is NOT edited; apply again to plan on what is there now")
         return
     if _digest(old) == step["after"]:
         return
     if _digest(old) != step["before"]:
-        _note(
+        note(
             f"{path} was changed since the plan was made, so it is NOT edited; apply again to plan on what it says now"
         )
         return
-    put = step["put"].encode("utf-8", "surrogateescape")
-    new = old[: step["at"]] + put + old[step["at"] + step["cut"] :]
+    new = old
+    for at, cut, put in ((step["at"], step["cut"], step["put"]), *step.get("more", ())):
+        new = new[:at] + put.encode("utf-8", "surrogateescape") + new[at + cut :]
     if _digest(new) != step["after"]:
         raise MachineError(f"{path}: the edit does not give what was planned; nothing was changed")
     kept = _kept(step["before"])
@@ -56,7 +57,7 @@ def restore(path: str, step: "dict[str, Any]") -> None:
     except FileNotFoundError:
         if not step["before"]:
             return
-        _note(f"{path} is gone, so it is not brought back; its old content is in {kept}")
+        note(f"{path} is gone, so it is not brought back; its old content is in {kept}")
         return
     if _digest(now) == step["before"]:
         return
@@ -64,7 +65,7 @@ def restore(path: str, step: "dict[str, Any]") -> None:
         files.remove_file(target)
         return
     if _digest(now) != step["after"]:
-        _note(f"{path} was changed by somebody else, so it is left as it is; its content from before is in {kept}")
+        note(f"{path} was changed by somebody else, so it is left as it is; its content from before is in {kept}")
         return
     old = _read(kept)
     if _digest(old) != step["before"]:
@@ -104,5 +105,7 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _note(text: str) -> None:
-    sys.stderr.write(f"note: {text}\n")
+def note(text: str) -> None:
+    """A remark for the person, its control characters shown and not obeyed: paths come from the command lines of others."""
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    sys.stderr.write(f"note: {plain}\n")

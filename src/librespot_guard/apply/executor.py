@@ -58,9 +58,7 @@ def perform(steps: "Iterable[dict[str, Any]]", *, seconds: int = 0) -> None:
 
 def _file(step: "dict[str, Any]", path: str) -> None:
     if step["step"] in ("edit-file", "restore-file"):
-        from librespot_guard.apply import edits  # noqa: PLC0415 - the rules alone do not need it
-
-        (edits.edit if step["step"] == "edit-file" else edits.restore)(path, step)
+        _setting(step, path)
         return
     link = step["step"] == "link-file"
     value = step["target"] if link else step["content"]
@@ -72,6 +70,21 @@ def _file(step: "dict[str, Any]", path: str) -> None:
         files.link_file(path, value)
     else:
         files.write_file(path, value, step["mode"])
+
+
+def _setting(step: "dict[str, Any]", path: str) -> None:
+    """Change another program's file, or bring it back. One that can't be written keeps neither the rules nor the way back waiting: it is said."""
+    from librespot_guard.apply import edits  # noqa: PLC0415 - the rules alone do not need it
+
+    there = step["step"] == "edit-file"
+    try:
+        (edits.edit if there else edits.restore)(path, step)
+    except (OSError, MachineError) as error:
+        if os.geteuid() != 0:
+            raise
+        why = f"{path}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
+        what = "it is NOT edited: do it by hand" if there else "it is NOT brought back: undo the setting by hand"
+        edits.note(f"{why}: {what}")
 
 
 def in_place(steps: "Iterable[dict[str, Any]]") -> bool:

@@ -42,7 +42,7 @@ class Surface:
     """One listener of a flavour.
 
     Attributes:
-        name: surface of design section 4: "connect", "discovery", "login", ….
+        name: surface of design section 4: "connect", "discovery", "login", …; `which` tells those of one name apart ("tls").
         proto: "tcp" or "udp".
         port: the default port, None if it is random.
         bind: the address it is bound to by default; "::" is dual-stack.
@@ -67,6 +67,7 @@ class Surface:
     long: str | None = None
     short: str | None = None
     environment: str | None = None
+    which: str = ""
     opened: str = "always"
     random: tuple[int, ...] = ()
     since: str = ""

@@ -71,7 +71,9 @@ class Setting:
         name: as the catalogue calls it, usually the long option.
         kind: one of `KINDS`.
         effect: what it does, in one sentence.
-        surface: the surface that it concerns, "" for none.
+        surface: the surface that it concerns, "" for none; `which` as in `Surface`, `also` further surfaces that it holds for.
+        opens: the value with which its surface is open, and with no other one; "*": it is open as soon as this is set (but not to 0). "" for
+            what does not decide that.
         long: long option without dashes, or None; `short` its one-letter form.
         environment: environment variable, or None.
         key: dotted key of the configuration file ("server.port"), or None; a flag has the value true there.
@@ -80,6 +82,7 @@ class Setting:
         trap: what it does not do although one would think so, or "".
         wrong_docs: what the program's own documentation says wrongly about it, or "".
         several: whether it may be given several times and all hold, those of files and those of the command line.
+        alone: a switch that may stand alone on the command line and is true then; its value, if any, follows a `=`.
         older: an earlier name of it (long option and key) that is still read, or "". What is read last wins, unless `older_yields`: then
             the earlier name is ignored where the present one is set at all.
         since: first version that has it; `until` first one that has it no longer.
@@ -90,20 +93,28 @@ class Setting:
     effect: str
     source: str
     surface: str = ""
+    which: str = ""
+    also: tuple[str, ...] = ()
     long: str | None = None
     short: str | None = None
     environment: str | None = None
     key: str | None = None
     code: str | None = None
     default: str = ""
+    opens: str = ""
     trap: str = ""
     wrong_docs: str = ""
     several: bool = False
+    alone: bool = False
     older: str = ""
     older_yields: bool = False
     since: str = ""
     until: str = ""
     unconfirmed: str = ""
+
+    def concerns(self, surface: str, which: str) -> bool:
+        """Whether it is a setting of this surface, by its name and which of that name it is."""
+        return (self.surface == surface and self.which == which) or surface in self.also
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +122,7 @@ class Removal:
     """How a surface is taken from the network by a setting: turned off, or bound to the host itself.
 
     Attributes:
-        surfaces: what it removes.
+        surfaces: what it removes; `which` as in `Surface`.
         setting: name of a `Setting`, or "" where only `how` (another program, other code) helps.
         value: what to set ("true", "127.0.0.1"); for a flag "".
         how: the exact change as one sentence.
@@ -127,6 +138,7 @@ class Removal:
     how: str
     stops: tuple[str, ...]
     source: str
+    which: str = ""
     local: bool = False
     needs: str = ""
     vain_with: tuple[str, ...] = ()

@@ -89,11 +89,17 @@ def read_policy(path: Path) -> str:
 
 
 def write_text(path: Path, text: str, *, mode: int = 0o600) -> None:
-    """Write a whole output file by write, sync, rename: either all of it is there, or the old file is untouched."""
+    """Write a whole output file by write, sync, rename: either all of it is there, or the old file is untouched.
+
+    What is no file (/dev/null, /dev/stdout, a FIFO) is written to, never replaced; a link is followed.
+    """
     from librespot_guard.apply.files import write_file  # noqa: PLC0415
 
     try:
-        write_file(path, text, mode)
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+        else:
+            write_file(path.resolve(), text, mode)
     except OSError as error:
         raise MachineError(f"{path}: {error.strerror or error}", hint="nothing was changed there") from None
 

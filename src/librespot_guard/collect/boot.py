@@ -104,8 +104,12 @@ class _Reader:
         starts = [m[1] for m in re.finditer(r"^\s*ExecStart\w*\s*=\s*(.*)$", text, re.MULTILINE)]
         if any(_RUNS.search(s) for s in starts):
             return True
-        own = paths[0].is_file() and not paths[0].is_symlink()
-        return own and any(_RUNS.search(self._script(s.split()[0].lstrip("@-:+!"))) for s in starts if s.split())
+        own = Path(f"{self.root}{units.ADMIN}", name)
+        return (
+            own.is_file()
+            and not own.is_symlink()
+            and any(_RUNS.search(self._script(s.split()[0].lstrip("@-:+!"))) for s in starts if s.split())
+        )
 
     def _script(self, path: str) -> str:
         text = read(path, root=self.root or "/").text or ""

@@ -7,7 +7,7 @@ from pathlib import Path
 from librespot_guard.catalog import Catalog, Flavour
 from librespot_guard.collect.imported import loaded_from, makes_a_speaker
 from librespot_guard.collect.processes import Process, environment_of, inside, working_folder
-from librespot_guard.collect.programs import Programs, Resolver, interpreter, is_java
+from librespot_guard.collect.programs import Programs, Resolver, interpreter, is_java, loaded
 from librespot_guard.collect.pythons import holds_package, is_python, package_folder, script_of, search_path
 from librespot_guard.collect.surfaces import MDNS, loopback, wildcard
 from librespot_guard.snapshot import Listener
@@ -63,7 +63,7 @@ def _judge(process: Process, listeners: tuple[Listener, ...], programs: Programs
         # frozen: it holds the library, and is a speaker for sure if it has loaded what the library loads and is open to all
         certain = everywhere and bool(loaded_from(process.pid))
     if flavour is not None and (certain or served):
-        version = programs.version_of(f"/proc/{process.pid}/exe") or programs.version_of(process.executable)
+        version = programs.version_of(_image(process)) or programs.version_of(process.executable)
         return Candidate(process, flavour, certain, listeners, environment_of(process.pid), version=version)
     if not served:
         return None
@@ -88,10 +88,11 @@ def _by_program(process: Process, listens: bool, programs: Programs) -> tuple[Fl
     named = _by_name(process, programs.catalog)
     if named is None and not listens:
         return None, False
-    if interpreter(program):
+    # of the program of another user only the first argument is seen: that of a script is its interpreter
+    if interpreter(program or process.argv[0].rpartition("/")[2]):
         return named, False
     # /proc/PID/exe is the very file, even if it was replaced since or is in another root; it needs the right to look at the process
-    held, readable = programs.of_executable(f"/proc/{process.pid}/exe")
+    held, readable = programs.of_executable(_image(process))
     if not readable and process.executable:
         held, readable = programs.of_executable(process.executable)
     if held is None:
@@ -99,6 +100,14 @@ def _by_program(process: Process, listens: bool, programs: Programs) -> tuple[Fl
     if named is not None and (named is held or held.name in (named.based_on, named.name)):
         return named, True
     return _packaged(held, process.unit, programs.catalog), True
+
+
+def _image(process: Process) -> str:
+    """Where the very program that a process runs can be read; behind a loader, by the path that this was given."""
+    program = loaded(process.executable, process.argv)
+    if program is None:
+        return f"/proc/{process.pid}/exe"
+    return Resolver(f"/proc/{process.pid}/root", working_folder(process.pid))(program)
 
 
 def _by_name(process: Process, catalog: Catalog) -> Flavour | None:

@@ -11,7 +11,7 @@ from librespot_guard.collect.engines import Known
 from librespot_guard.collect.processes import Process, ancestors
 from librespot_guard.collect.programs import Programs, interpreter, is_java
 from librespot_guard.collect.redact import options_of, redact_argv, redact_environment, values_of
-from librespot_guard.collect.settings import Start, resolve
+from librespot_guard.collect.settings import Start, canonical, resolve
 from librespot_guard.snapshot import Container, Service
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -57,7 +57,7 @@ def _service(box: Known, programs: Programs, netns: str) -> Service | None:
         return None
     path = _inside(box, argv[0])
     version = programs.version_of(path) if path else None
-    environment = box.environment
+    environment = canonical(box.environment, flavour)
     # its files can't be looked into while it does not run: the settings are those of its command line and variables
     resolved = resolve(flavour, version, Start(argv=argv, environment=environment, root="/nonexistent"))
     if not services.family(flavour, resolved):
@@ -92,8 +92,8 @@ def _flavour(box: Known, programs: Programs) -> tuple[Flavour | None, tuple[str,
     if not words:
         return None, words
     if is_java(words[0]):
-        flavour, _ = programs.of_java(words, lambda path: _inside(box, path) or "/nonexistent")
-        return flavour, words
+        flavour, sure = programs.of_java(words, lambda path: _inside(box, path) or "/nonexistent")
+        return flavour if sure or "-jar" in words else None, words
     path = _inside(box, words[0])
     held, readable = programs.of_executable(path) if path else (None, False)
     if held is not None:

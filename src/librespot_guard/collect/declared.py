@@ -39,7 +39,7 @@ def port_of(surface: Surface, flavour: Flavour, version: str | None, resolved: R
         value = resolved.raw.get(setting.name, "")
         if (
             setting.kind == "port"
-            and setting.surface == surface.name
+            and setting.concerns(surface.name, surface.which)
             and value.isascii()
             and value.isdigit()
             and len(value) < 6
@@ -55,19 +55,23 @@ def port_of(surface: Surface, flavour: Flavour, version: str | None, resolved: R
 def _opens(surface: Surface, flavour: Flavour, version: str | None, argv: tuple[str, ...], resolved: Resolved) -> bool:
     if surface.opened != "always" and "api jar" in surface.opened:
         return any("librespot-api" in word or ".api.Main" in word for word in argv)
-    if surface.name in ("connect", "discovery") and resolved.raw.get("credentials-type") == "zeroconf":
+    kind = flavour.setting("credentials-type", version)
+    if kind and surface.name in ("connect", "discovery") and resolved.raw.get(kind.name, kind.default) == "zeroconf":
         return True  # go-librespot: then it is on whatever the switch says (daemon/app.go:168-171)
-    watched = {surface.name, "connect"} if surface.name == "discovery" else {surface.name}
     opened = surface.opened == "always"
     for setting in flavour.settings_of(version):
         value = resolved.raw.get(setting.name)
-        if setting.surface not in watched or value is None:
+        own = setting.concerns(surface.name, surface.which)
+        if value is None or not (own or (surface.name == "discovery" and setting.surface == "connect")):
             continue
-        if setting.kind == "switch":
+        if setting.opens:
+            is_on = value not in ("", "0") if setting.opens == "*" else value.upper() == setting.opens
+            opened = is_on if own or not is_on else opened
+        elif setting.kind == "switch":
             on = value.lower() not in _OFF
             # a "disable_…" key turns off by being true
             on = on != setting.name.startswith(("disable", "no-"))
-            opened = on if setting.surface == surface.name or not on else opened
+            opened = on if own or not on else opened
         elif setting.kind == "flag" and setting.name.startswith(("disable", "no-")):
             opened = False
     return opened
@@ -77,7 +81,7 @@ def _addresses(surface: Surface, flavour: Flavour, version: str | None, resolved
     """The addresses that the settings give a surface; none if they give none that is one."""
     found = []
     for setting in flavour.settings_of(version):
-        if setting.kind != "address" or setting.surface != surface.name:
+        if setting.kind != "address" or not setting.concerns(surface.name, surface.which):
             continue
         for given in resolved.every.get(setting.name, ()):
             value = given.strip("[]\"'")

@@ -1,4 +1,4 @@
-"""Configuration files as (key, value, line): environment files, INI, TOML and YAML. Malformed text is an error that says where.
+"""Configuration files as (key, value, line): environment files, INI, TOML, YAML and libconfuse. Malformed text is an error that says where.
 
 Environment files as systemd reads them (systemd.exec(5), EnvironmentFile=); snapserver.conf as its popl library does (`#` and `;` comments,
 `[section]`); TOML v1.0 by tomllib; YAML by `yaml.compose`, which builds nothing and expands no alias.
@@ -30,7 +30,7 @@ class Entry:
 
 
 def parse(text: str, kind: str) -> list[Entry]:
-    """The entries of a text of the format `env`, `ini`, `toml` or `yaml`, in their order.
+    """The entries of a text of one of `catalog.FORMATS`, in their order.
 
     Raises:
         MalformedError: the text is not of that format, or nests or repeats beyond all reason.
@@ -46,6 +46,7 @@ def parse(text: str, kind: str) -> list[Entry]:
 
 def _env(text: str) -> Iterator[Entry]:
     """Lines NAME=value; quotes, and a backslash at the end that goes on in the next line. Other lines are ignored, as systemd does."""
+    text = text.replace("\r\n", "\n")  # a CR ends a line for systemd too (basic/env-file.c: NEWLINE)
     place = 0
     line = 1
     while place < len(text):
@@ -107,17 +108,30 @@ def _ini(text: str) -> Iterator[Entry]:
         if not plain or plain[0] in "#;":
             continue
         if plain.startswith("["):
-            section, closed, _ = plain[1:].partition("]")
-            section = section.strip()
-            if not closed:
+            if "]" not in plain:
                 raise MalformedError(f"line {number}: the section `{plain[:40]}` has no `]`")
-            continue
-        if plain.endswith("{") or plain == "}":  # libconfuse, as in owntone.conf
-            section = plain[:-1].strip()
+            if plain.endswith("]"):  # with a comment behind it, it begins no section: seen in snapserver 0.26.0
+                section = plain[1:-1].strip()
             continue
         key, equals, value = plain.partition("=")
         if equals:
             yield Entry(f"{section}.{key.strip()}" if section else key.strip(), value.strip(), number)
+
+
+def _braces(text: str) -> Iterator[Entry]:
+    """libconfuse, as in owntone.conf: `section {`, `key = value`, `key = { list }` that may go on over lines, `}`."""
+    sections: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        plain = line.strip()
+        key, equals, value = (part.strip() for part in plain.partition("="))
+        if not plain or plain.startswith(("#", "//")):
+            continue
+        if plain.endswith("{"):
+            sections.append(key.partition("{")[0].split(" ")[0])
+        elif plain == "}":
+            sections = sections[:-1]
+        elif equals:
+            yield Entry(".".join([*sections, key][:_MAX_DEPTH]), value.strip("{} ").strip('"'), number)
 
 
 def _toml(text: str) -> Iterator[Entry]:
@@ -200,4 +214,10 @@ def _yaml_node(yaml: Any, node: Any, prefix: str, budget: list[int], depth: int)
         yield Entry(prefix, _word(text), line)
 
 
-_PARSERS: dict[str, Callable[[str], Iterator[Entry]]] = {"env": _env, "ini": _ini, "toml": _toml, "yaml": _yaml}
+_PARSERS: dict[str, Callable[[str], Iterator[Entry]]] = {
+    "env": _env,
+    "ini": _ini,
+    "toml": _toml,
+    "yaml": _yaml,
+    "braces": _braces,
+}

@@ -3,14 +3,15 @@
 import os
 import pwd
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from librespot_guard.catalog import Catalog, Flavour
 from librespot_guard.collect import declared, services, units
+from librespot_guard.collect.commands import command_lines
 from librespot_guard.collect.programs import Programs, Resolver, interpreter, is_java
 from librespot_guard.collect.redact import options_of, redact_argv, redact_environment, values_of
-from librespot_guard.collect.settings import Start, home_of, resolve
+from librespot_guard.collect.settings import Start, canonical, home_of, resolve
 from librespot_guard.collect.textfile import read
 from librespot_guard.collect.units import Unit
 from librespot_guard.snapshot import Gap, Service
@@ -71,10 +72,12 @@ def _worth(name: str, folders: tuple[str, ...], words: re.Pattern[str]) -> bool:
 def _service(unit: Unit, programs: Programs, user: str, netns: str) -> tuple[Service, list[Gap]] | None:
     variables = units.environment_of(unit)
     values = {name: value for name, (value, _) in variables.values.items()}
-    argv = tuple(_expanded(unit.command, values))
-    flavour = _flavour(argv, unit, programs)
-    if flavour is None:
+    started = ((argv, more, _flavour(argv, unit, programs)) for argv, more in command_lines(unit, values))
+    found = next(((argv, more, flavour) for argv, more, flavour in started if flavour is not None), None)
+    if found is None:
         return None
+    argv, more, flavour = found
+    values = canonical(values | more, flavour)
     owner = user or unit.last("User") or ("" if unit.last("DynamicUser") in ("yes", "true", "1") else "root")
     try:
         uid = pwd.getpwnam(owner).pw_uid if owner else -1
@@ -83,7 +86,9 @@ def _service(unit: Unit, programs: Programs, user: str, netns: str) -> tuple[Ser
     start = Start(
         argv=_own(argv),
         environment=values,
-        origins={name: origin for name, (_, origin) in variables.values.items()},
+        origins=canonical(
+            {name: origin for name, (_, origin) in variables.values.items() if name not in more}, flavour
+        ),
         working=(unit.last("WorkingDirectory") or "/").lstrip("-").replace("~", home_of(uid) or "/"),
         home=unit.home or home_of(uid) if uid >= 0 else unit.home,
     )
@@ -127,8 +132,8 @@ def _flavour(argv: tuple[str, ...], unit: Unit, programs: Programs) -> Flavour |
     if not argv or not os.path.exists(argv[0]):  # noqa: PTH110 - not worth a Path
         return None
     if is_java(argv[0], os.path.realpath(argv[0])):
-        flavour, _ = programs.of_java(argv, Resolver("/", unit.last("WorkingDirectory") or "/"))
-        return flavour
+        flavour, sure = programs.of_java(argv, Resolver("/", unit.last("WorkingDirectory") or "/"))
+        return flavour if sure or "-jar" in argv else None
     real = os.path.realpath(argv[0])
     if interpreter(PurePosixPath(real).name):
         return _library(argv, programs.catalog)
@@ -160,12 +165,3 @@ def _library(argv: tuple[str, ...], catalog: Catalog) -> Flavour | None:
 
 def _own(argv: tuple[str, ...]) -> tuple[str, ...]:
     return argv[argv.index("-jar") + 1 :] if "-jar" in argv[:-1] else argv
-
-
-def _expanded(command: tuple[str, ...], values: dict[str, str]) -> Iterator[str]:
-    """The command line with its variables (systemd.service(5)): `$NAME` alone is split at spaces, `${NAME}` is not."""
-    for word in command:
-        if alone := re.fullmatch(r"\$([A-Za-z_]\w*)", word):
-            yield from values.get(alone[1], "").split()
-        else:
-            yield re.sub(r"\$\{([A-Za-z_]\w*)\}", lambda m: values.get(m[1], ""), word)

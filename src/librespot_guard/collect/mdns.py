@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from librespot_guard.collect.mdns_messages import GROUP, LONGEST, PORT, Found, question, read
+from librespot_guard.collect.mdns_messages import GROUP, LONGEST, MOST_FOUND, PORT, Found, question, read
 from librespot_guard.snapshot import Address, Announcement, Gap, Link
 
 SECONDS = 3.0
 _IP_MULTICAST_ALL = 49  # linux/in.h
 _IPV6_MULTICAST_ALL = 29  # linux/in6.h
+_SO_MEMINFO, _DROPS = 55, 8  # asm-generic/socket.h, SK_MEMINFO_DROPS of linux/sock_diag.h
+_BUFFER = 1 << 20
 _MOST_MESSAGES = 4096
 _MOST_SENDERS = 512
 
@@ -51,6 +53,7 @@ class _Browse:
     messages: int = 0
     broken: int = 0
     unread: int = 0
+    lost: int = 0
     gaps: list[Gap] = field(default_factory=list)
     unshared: bool = False
 
@@ -80,6 +83,22 @@ class _Browse:
             )
         if self.unread:
             found.append(Gap(f"{self.unread} answers by multicast DNS", f"more than {_MOST_SENDERS} hosts answered"))
+        if self.lost:
+            found.append(
+                Gap(
+                    "answers by multicast DNS",
+                    f"{self.lost} were lost: they came faster than they could be read",
+                    "ask again",
+                )
+            )
+        found += [
+            Gap(
+                f"speakers that {sender} announces on {dev}",
+                f"there are more than {MOST_FOUND}: the rest is not listed",
+            )
+            for (dev, _, sender), speakers in self.heard.items()
+            if len(speakers) >= MOST_FOUND
+        ]
         if self.messages >= _MOST_MESSAGES:
             found.append(
                 Gap(
@@ -115,6 +134,7 @@ def browse(
         _listen(ears, state, seconds)
     finally:
         for ear in ears:
+            state.lost += _lost(ear.socket)
             ear.socket.close()
     found = [
         Announcement(dev, family, sender, one.name, one.host, one.port, one.addresses, one.txt)
@@ -137,6 +157,7 @@ def _open(link: Link, family: str, ears: list[_Ear], state: _Browse) -> None:
             state.gaps.append(Gap(what, error.strerror or str(error)))
             return
         ears.append(_Ear(sock, link.name, family, speaks))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)  # a hundred answers may come at once
         try:
             prepare(sock, family, link.index)
         except OSError as error:
@@ -145,6 +166,15 @@ def _open(link: Link, family: str, ears: list[_Ear], state: _Browse) -> None:
                 state.unshared = True
             else:
                 state.gaps.append(Gap(what, error.strerror or str(error)))
+
+
+def _lost(sock: socket.socket) -> int:
+    """How many messages the kernel threw away because nobody had read those before."""
+    try:
+        told = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 4 * (_DROPS + 1))
+    except OSError:
+        return 0
+    return int(struct.unpack(f"={_DROPS + 1}I", told)[_DROPS]) if len(told) == 4 * (_DROPS + 1) else 0
 
 
 def _listen(ears: list[_Ear], state: _Browse, seconds: float) -> None:

@@ -14,7 +14,7 @@ GROUP = {"ipv4": "224.0.0.251", "ipv6": "ff02::fb"}
 _A, _PTR, _TXT, _AAAA, _SRV = 1, 12, 16, 28, 33
 LONGEST = 9000  # bytes of a message, RFC 6762 section 17
 _MOST_RECORDS = 256
-_MOST_FOUND = 256
+MOST_FOUND = 256
 _MOST_ADDRESSES = 32
 _MOST_JUMPS = 64
 
@@ -59,7 +59,7 @@ def read(message: bytes, found: dict[str, Found], *, service: str = SERVICE) -> 
         records = list(_records(message))
         instances = [_name(message, r.start)[0] for r in records if r.kind == _PTR and r.name.lower() == service]
         for instance in instances:
-            if instance.lower().endswith("." + service) and (instance in found or len(found) < _MOST_FOUND):
+            if instance.lower().endswith("." + service) and (instance in found or len(found) < MOST_FOUND):
                 found.setdefault(instance, Found(_printable(instance[: -len(service) - 1])))
         for record in records:
             if record.kind == _SRV and len(record.data) > 6:
@@ -94,7 +94,7 @@ def _located(found: dict[str, Found], instance: str, host: str, port: int) -> No
         if not one.port:
             one.host, one.port = host, port
             return
-    if len(found) < _MOST_FOUND:
+    if len(found) < MOST_FOUND:
         found[f"{instance}\0{host}\0{port}"] = Found(same[0].name, host, port, txt=dict(same[0].txt))
 
 

@@ -29,6 +29,8 @@ _ELF_MARKERS: tuple[tuple[str, tuple[bytes, ...]], ...] = (
     ("spotifyd", (b"_spotify-connect", b"librespot_discovery", b"spotifyd")),
     ("librespot", (b"_spotify-connect", b"librespot_", b"addUser")),
     ("snapserver", (b"Server.GetStatus", b"_snapcast", b"librespot")),
+    # by its source, as the catalogue names it: no build of it was at hand
+    ("owntone", (b"owntone.conf", b"/api/spotify")),
 )
 # how far before its name a program holds its version (`Snapserver(): … name = "Snapserver", version = VERSION`, common/message/hello.hpp)
 _VERSION_BEFORE: dict[str, bytes] = {"snapserver": b"\0Snapserver\0"}
@@ -42,6 +44,26 @@ _INTERPRETERS = re.compile(
     r"(?:python|pypy|perl|ruby|node|nodejs|php|lua|luajit|java|jsvc|tclsh|deno|bun|mono|dotnet|sh|bash|dash|ash|zsh|fish|ksh|busybox|env|sudo|su"
     r"|doas|timeout|nice|nohup|strace|gdb|socat|screen|tmux(?:: server)?)[\d.]*"
 )
+
+
+# the loader of ELF programs called by hand (ld.so(8)), and emulators of other machines: their first argument is the program that runs
+_LOADER = re.compile(r"ld(?:-linux|-musl|64|32)?[\w.-]*\.so(?:\.\d+)*|(?:qemu-[a-z0-9_]+|box64|box86)(?:-static)?")
+_LOADER_VALUES = frozenset(
+    {"--library-path", "--inhibit-rpath", "--audit", "--preload", "--argv0", "-L", "-0", "-E", "-U", "-cpu", "-r", "-s"}
+)
+
+
+def loaded(executable: str, argv: Sequence[str]) -> str | None:
+    """The path of the program that a loader or an emulator runs, as the process sees it; None if the executable is none of them."""
+    if not _LOADER.fullmatch(executable.rpartition("/")[2]):
+        return None
+    words = iter(argv[1:])
+    for word in words:
+        if not word.startswith("-"):
+            return word
+        if word in _LOADER_VALUES:
+            next(words, None)
+    return None
 
 
 def interpreter(name: str) -> bool:
@@ -77,18 +99,21 @@ class Programs:
         return held.version if held else None
 
     def of_java(self, argv: Sequence[str], resolve: Callable[[str], str]) -> tuple[Flavour | None, bool]:
-        """The flavour that a Java virtual machine runs, by the content of its jars or the name of its main class; whether that is sure."""
+        """The flavour that a Java virtual machine runs, by the content of its jars or the name of its main class; whether that is sure.
+
+        A jar that is only in the class path of another main class may be used as a library: then its answer decides.
+        """
         flavours = [f for f in self.catalog.flavours if f.jars or f.main_classes]
         for flavour in flavours:
             if any(word in flavour.main_classes for word in argv[1:]):
                 return flavour, True
-            for word in _jars(argv):
+            for word, runs in _jars(argv):
                 path = resolve(word)
                 name = PurePosixPath(word).name
                 named = any(fnmatch.fnmatchcase(name, pattern) for pattern in flavour.jars)
                 held = _once(path, self.jars, _holds_librespot) if path else None
                 if held or (held is None and named):
-                    return flavour, bool(held)
+                    return flavour, bool(held) and runs
         return None, False
 
     def _elf(self, descriptor: int, size: int) -> Held:
@@ -124,13 +149,13 @@ def is_java(*names: str) -> bool:
     return any(_JAVA.fullmatch(name.rpartition("/")[2]) for name in names)
 
 
-def _jars(argv: Sequence[str]) -> Iterator[str]:
-    """The jar of `-jar`, and those of the class path."""
+def _jars(argv: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """The jar of `-jar`, and those of the class path; whether it is what is run."""
     for place, word in enumerate(argv[:-1]):
         if word == "-jar":
-            yield argv[place + 1]
+            yield argv[place + 1], True
         elif word in ("-cp", "-classpath", "--class-path"):
-            yield from [w for w in argv[place + 1].split(":") if w.endswith(".jar")][:40]
+            yield from [(w, False) for w in argv[place + 1].split(":") if w.endswith(".jar")][:40]
 
 
 def _once(path: str, known: dict[tuple[int, int], T | None], look: Callable[[int, int], T]) -> T | None:

@@ -14,11 +14,26 @@ from librespot_guard.snapshot import Secret
 
 HIDDEN = "***"
 
-_NAME = r"(?:password|passwd|passphrase|pass|pwd|token|secret|credentials?|api[-_]?key|auth)"
+_NAME = (
+    r"(?:password|passwd|passphrase|pass|pwd|token|secret|credentials?|api[-_]?key|auth|blob)(?:[-_]?(?:cmd|command))?"
+)
 _SECRET_NAME = re.compile(rf"(?:^|[-_.]){_NAME}$", re.IGNORECASE)
-# up to the last @: a password with a slash in it is not a valid URL, and is written all the same
-_USERINFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)\S*@", re.IGNORECASE)
-_PARAMETER = re.compile(rf"(?P<name>[?&;]\s*(?:[a-z0-9]+[-_.])*{_NAME}=)[^&;#\s]+", re.IGNORECASE)
+# every pattern takes time in proportion to the text: an argument may be 128 KiB of what somebody else likes
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,30}://", re.IGNORECASE)
+_WORD = re.compile(r"\S+")
+# a value ends where the next parameter begins, and nowhere else: a password may hold spaces, `;` and `#` (seen in snapserver 0.26.0)
+_PARAMETER = re.compile(rf"(?P<name>[?&;]\s*(?:[a-z0-9]+[-_.])*{_NAME}=)(?:(?!;\s*[\w.-]+=)[^&])+", re.IGNORECASE)
+# arguments for another program in a parameter (snapserver: `params=--username%20u%20-p%20x`): all that follows such an option
+_SPACE = r"(?:%20|%09|\+|\s|[\"']|%2[27])"
+_WRAPPED = re.compile(
+    rf"(?P<name>(?:=|{_SPACE})(?:--?(?:[a-z0-9]+[-_.])*{_NAME}(?:=|%3D|{_SPACE})|(?-i:-[pk])))[^&]+", re.IGNORECASE
+)
+# in the text of a command, as of `sh -c`: an option or a variable, and its value
+_INNER = re.compile(
+    rf"(?P<name>(?:^|[\s;&|(\"'])(?:--?(?:[a-z0-9]+[-_.])*{_NAME}(?:=|\s+)|(?:[a-z0-9]+[-_.])*{_NAME}=))"
+    r"(?:\"[^\"]*\"|'[^']*'|[^\s;&|)\"']+)",
+    re.IGNORECASE,
+)
 _PROXY = re.compile(r"(?:https?|all|ftp|no)_proxy", re.IGNORECASE)
 
 
@@ -109,9 +124,19 @@ def secret_name(name: str) -> bool:
 
 
 def redact_text(value: str) -> str:
-    """A text with the user information and the secret parameters of its URLs hidden."""
-    value = _USERINFO.sub(rf"\g<scheme>{HIDDEN}@", value)
-    return _PARAMETER.sub(rf"\g<name>{HIDDEN}", value)
+    """A text without the secrets of its URLs (user information, parameters) and of commands that stand in it."""
+    if "://" in value:
+        value = _WORD.sub(lambda word: _without_user(word[0]), value)
+    value = _PARAMETER.sub(rf"\g<name>{HIDDEN}", value)
+    if "://" in value:
+        return _WRAPPED.sub(rf"\g<name>{HIDDEN}", value)
+    return _INNER.sub(rf"\g<name>{HIDDEN}", value)
+
+
+def _without_user(word: str) -> str:
+    """A word without the user information of a URL, up to the last @: a password may have an @ or a slash in it, valid or not."""
+    scheme, at = _SCHEME.search(word), word.rfind("@")
+    return word if scheme is None or at < scheme.end() else f"{word[: scheme.end()]}{HIDDEN}{word[at:]}"
 
 
 def redact_environment(
@@ -157,6 +182,12 @@ def values_of(argv: Sequence[str], names: Sequence[str], flags: str) -> list[tup
                     found.append((f"--{name}", value))
                 else:
                     waiting = f"--{name}"
+        elif argument.startswith("-") and "_" in (name := argument[1:].partition("=")[0]) and name in names:
+            # Go's flag package takes one dash as well (go-librespot before 0.1.0); no short options are written so
+            if "=" in argument:
+                found.append((f"-{name}", argument.partition("=")[2]))
+            else:
+                waiting = f"-{name}"
         elif argument.startswith("-"):
             for place, letter in enumerate(argument[1:], start=1):
                 if letter in names:

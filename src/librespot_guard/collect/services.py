@@ -16,13 +16,15 @@ from librespot_guard.collect.processes import Process, working_folder
 from librespot_guard.collect.programs import is_java
 from librespot_guard.collect.pythons import code_of, is_python, package_version
 from librespot_guard.collect.redact import options_of, redact_argv, redact_environment, values_of
-from librespot_guard.collect.settings import Resolved, Start, home_of, resolve
+from librespot_guard.collect.settings import Resolved, Start, canonical, home_of, resolve
 from librespot_guard.collect.surfaces import Subject, classify, loopback, wildcard
 from librespot_guard.errors import MachineError
 from librespot_guard.snapshot import Address, Gap, Info, Listener, Namespace, Service
 
 # of one process no more listeners than this are asked
 _MAX_ASKED = 8
+# what a source of snapserver holds that starts or reads a family member; `spotify://` is an old name of `librespot://`
+_SOURCES = ("librespot", "spotifyd", "spotify://")
 
 Answers = dict[Listener, Info | getinfo.NoInfo]
 
@@ -104,10 +106,11 @@ def build(
     flavour = _flavour(candidate, info, catalog)
     if flavour is None:
         return None
-    process, environment = candidate.process, candidate.environment or {}
+    process, environment = candidate.process, canonical(candidate.environment or {}, flavour)
     version = _version(candidate, flavour, info)
     unit = units.of_process(process.unit, process.uid, process.cgroup)
-    resolved = resolve(flavour, version, _start(process, environment, unit))
+    pending = canonical(units.environment_of(unit).values, flavour) if unit else {}
+    resolved = resolve(flavour, version, _start(process, environment, pending))
     if not family(flavour, resolved):
         return None
     argv, argv_secrets = redact_argv(_without_code(process), options_of(flavour))
@@ -153,7 +156,7 @@ def _unanswered(service: Service, answers: Answers) -> Iterator[Gap]:
             )
 
 
-def _start(process: Process, environment: Mapping[str, str], unit: "units.Unit | None") -> Start:
+def _start(process: Process, environment: Mapping[str, str], pending: Mapping[str, tuple[str, str]]) -> Start:
     argv = process.argv
     if is_java(process.executable, argv[0]):
         place = argv.index("-jar") + 1 if "-jar" in argv[:-1] else 0
@@ -161,7 +164,7 @@ def _start(process: Process, environment: Mapping[str, str], unit: "units.Unit |
     return Start(
         argv=argv,
         environment=environment,
-        pending=units.environment_of(unit).values if unit else {},
+        pending=pending,
         root=f"/proc/{process.pid}/root",
         working=working_folder(process.pid),
         home=home_of(process.uid),
@@ -169,10 +172,10 @@ def _start(process: Process, environment: Mapping[str, str], unit: "units.Unit |
 
 
 def family(flavour: Flavour, resolved: Resolved) -> bool:
-    """Whether it belongs to the family at all: a snapserver only does with a source that is a librespot, or if that can't be told."""
+    """Whether it belongs to the family at all: a snapserver only does with a source that is one of it, or if that can't be told."""
     if flavour.receiver or not flavour.setting("source"):
         return True
-    return resolved.unread or any("librespot" in source for source in resolved.every.get("source", ()))
+    return resolved.unread or any(name in source for source in resolved.every.get("source", ()) for name in _SOURCES)
 
 
 def _flavour(candidate: Candidate, info: Info | None, catalog: Catalog) -> Flavour | None:

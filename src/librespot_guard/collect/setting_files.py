@@ -1,7 +1,6 @@
 """The configuration files of a running service, whole, for editing: which the catalogue names, and where its process would find them."""
 
 import os
-import pwd
 import stat
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,13 +8,16 @@ from pathlib import Path, PurePosixPath
 
 from librespot_guard.catalog import ConfigFile, Flavour
 from librespot_guard.collect import units
-from librespot_guard.collect.redact import values_of
+from librespot_guard.collect.processes import environment_of, working_folder
+from librespot_guard.collect.settings import Start, home_of, path_of
+from librespot_guard.collect.textfile import identity
 from librespot_guard.collect.units import Unit
 from librespot_guard.snapshot import Service
 from librespot_guard.snapshot.setting_file import SettingFile, UnitVariable
 
 MAX_SIZE = 1 << 20
 _OVERFLOW = 65534
+_ELSEWHERE = "its process sees another file under this name (it is in a container, a chroot or another mount namespace): edit it there"
 _PATTERN = "it is a pattern of names: which of its files holds can't be told; edit it by hand"
 
 
@@ -37,7 +39,10 @@ def setting_files(service: Service, flavour: Flavour) -> tuple[SettingFile, ...]
             break
         path, alone = _path(service, flavour, known)
         if all(path != each.path for each in found):
-            found.append(_read(path, known))
+            elsewhere = known.format != "env" and _elsewhere(path, service.pid)
+            found.append(
+                SettingFile(path, known.format, known.section, problem=_ELSEWHERE) if elsewhere else _read(path, known)
+            )
         if found[-1].data is not None or found[-1].problem:
             there = known.first
         if alone:
@@ -84,28 +89,23 @@ def _variables(unit: Unit, line: units.Line) -> Iterator[UnitVariable]:
 
 def _path(service: Service, flavour: Flavour, known: ConfigFile) -> tuple[str, bool]:
     """Where a file is, and whether the command line names it, so that no other is read."""
-    named = values_of(service.argv, known.options, flavour.arguments.flags)
-    if not named:
-        return _absolute(service, known.path), False
-    # `--config_dir` names the folder, the others the file itself
-    folder = known.options[0].endswith("_dir")
-    path = f"{named[-1][1]}/{known.path.rpartition('/')[2]}" if folder else named[-1][1]
-    return _absolute(service, path), not folder
+    start = Start(
+        argv=service.argv,
+        environment=environment_of(service.pid) or {},
+        working=working_folder(service.pid),
+        home=home_of(service.uid),
+    )
+    path, named = path_of(known, flavour, start)
+    # `--config_dir` names the folder, in which there may be several; the others the file itself
+    alone = named and not known.options[0].endswith("_dir")
+    return (os.path.normpath(path) if path else known.path), alone
 
 
-def _absolute(service: Service, path: str) -> str:
-    if path.startswith("~/"):
-        try:
-            return f"{pwd.getpwuid(service.uid).pw_dir}/{path[2:]}"
-        except KeyError:
-            return path
-    if path.startswith("/"):
-        return path
-    try:
-        folder = str(Path(f"/proc/{service.pid}/cwd").readlink())
-    except OSError:
-        return path
-    return os.path.normpath(f"{folder}/{path}")
+def _elsewhere(path: str, pid: int) -> bool:
+    """Whether a path leads a process to another file than ourselves, so that ours is not its own."""
+    root = f"/proc/{pid}/root"
+    # as an ordinary user one can't look into the process of another, and can't write either
+    return os.access(root, os.X_OK) and identity(path) != identity(path, root=root)
 
 
 def _read(path: str, known: ConfigFile) -> SettingFile:
@@ -113,6 +113,11 @@ def _read(path: str, known: ConfigFile) -> SettingFile:
     place = prefix + path if path.startswith("/etc/") else path
     if not path.startswith("/"):
         return SettingFile(path, known.format, known.section, problem="where it is could not be told")
+    if not path.isprintable() or "\ufffd" in path:
+        plain = path.encode("utf-8", "replace").decode()
+        return SettingFile(
+            plain, known.format, known.section, problem="its path is not plain UTF-8 text: edit it by hand"
+        )
     try:
         with open(place, "rb", opener=_opener) as file:
             status = os.fstat(file.fileno())
@@ -123,6 +128,8 @@ def _read(path: str, known: ConfigFile) -> SettingFile:
             if folder := _foreign(place):
                 why = f"its folder {folder} may be changed by another user: root does not write there; edit it by hand"
                 return SettingFile(path, known.format, known.section, problem=why)
+            if unwritable := _unwritable(place):
+                return SettingFile(path, known.format, known.section, problem=f"{unwritable}: edit it by hand")
             data = file.read(MAX_SIZE + 1)
     except FileNotFoundError:
         return SettingFile(path, known.format, known.section)
@@ -131,6 +138,17 @@ def _read(path: str, known: ConfigFile) -> SettingFile:
     if len(data) > MAX_SIZE:
         return SettingFile(path, known.format, known.section, problem="it is larger than 1 MiB")
     return SettingFile(path, known.format, known.section, data)
+
+
+def _unwritable(path: str) -> str | None:
+    """Why root can't replace a file; None if it can, or if we are not root and can't tell."""
+    target = Path(os.path.realpath(path))
+    folder = target.parent
+    if os.geteuid() != 0 or (os.access(folder, os.W_OK) and os.access(target, os.W_OK)):
+        return None
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return "it is on a read-only file system"
+    return "it or its folder can't be written, not even by root (`lsattr -d`: immutable?)"
 
 
 def _foreign(path: str) -> str | None:

@@ -9,12 +9,15 @@ import pwd
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 from librespot_guard.catalog import ConfigFile, Flavour, Setting
 from librespot_guard.collect.formats import Entry, MalformedError, parse
 from librespot_guard.collect.redact import HIDDEN, redact_text, secret_name, values_of
 from librespot_guard.collect.textfile import read
 from librespot_guard.snapshot import Gap, ServiceSetting
+
+T = TypeVar("T")
 
 _OFF = {"off", "false", "no", "0", "disabled", "none", ""}
 _ORDER = ("argv", "environment", "file")
@@ -72,6 +75,21 @@ def home_of(uid: int) -> str:
         return pwd.getpwuid(uid).pw_dir
     except KeyError:
         return ""
+
+
+def canonical(environment: Mapping[str, T], flavour: Flavour) -> dict[str, T]:
+    """Variables by the names that the catalogue has for them.
+
+    librespot takes those with its prefix in small letters too, and the prefix twice; of two, the first one holds (src/main.rs:698-735).
+    """
+    prefix = flavour.arguments.environment_prefix
+    found: dict[str, T] = {}
+    for name, value in environment.items():
+        plain = name
+        while prefix and plain.startswith(prefix):
+            plain = plain.removeprefix(prefix)
+        found.setdefault(prefix + plain.upper().replace("-", "_") if plain != name else name, value)
+    return found
 
 
 def resolve(flavour: Flavour, version: str | None, start: Start) -> Resolved:
@@ -140,7 +158,8 @@ def _note(setting: Setting) -> str:
 def _shown(flavour: Flavour, setting: Setting, value: str) -> str:
     if setting.key in flavour.secrets.keys and "://" in value:
         return redact_text(value)
-    hidden = setting.kind == "secret" or setting.key in flavour.secrets.keys or secret_name(setting.name)
+    named = secret_name(setting.name) and setting.kind not in ("flag", "switch")
+    hidden = setting.kind == "secret" or setting.key in flavour.secrets.keys or named
     return HIDDEN if hidden and value else redact_text(value)[:200]
 
 
@@ -187,6 +206,11 @@ def _from_argv(setting: Setting, flavour: Flavour, start: Start) -> Iterator[_Va
                 and _in_group(setting.short, argument, flavour)
             ):
                 yield _Value("argv", "on", f"argv {argument}")
+    elif setting.alone:
+        for argument in start.argv[1:]:
+            option, equals, value = argument.partition("=")
+            if option == f"--{setting.long}":
+                yield _Value("argv", value if equals else "true", f"argv {option}")
     elif names:
         for option, value in values_of(start.argv, names, flavour.arguments.flags):
             yield _named(setting, option.lstrip("-"), _Value("argv", value, f"argv {option}"))
@@ -235,7 +259,7 @@ def _files(
     for file in flavour.files_of(version):
         if file.format == "env":  # its variables are in the environment
             continue
-        path, named = _path(file, flavour, start)
+        path, named = path_of(file, flavour, start)
         if path is None or (taken is not None and file.first > taken):
             continue
         content = read(path, root=start.root)
@@ -243,7 +267,10 @@ def _files(
             gaps.append(content.gap)
         if content.text is None:
             if named and content.gap is None:
-                gaps.append(Gap(f"the configuration file {path}", "it is named on the command line and is not there"))
+                why = (
+                    "its name is not UTF-8" if "\ufffd" in path else "it is named on the command line and is not there"
+                )
+                gaps.append(Gap(f"the configuration file {path}", why))
             continue
         taken = file.first
         try:
@@ -255,8 +282,8 @@ def _files(
     return found, list(dict.fromkeys(gaps))
 
 
-def _path(file: ConfigFile, flavour: Flavour, start: Start) -> tuple[str | None, bool]:
-    """Where a file is, as the program sees it, and whether its command line says so."""
+def path_of(file: ConfigFile, flavour: Flavour, start: Start) -> tuple[str | None, bool]:
+    """Where a file is, as the program sees it (None if that can't be told), and whether its command line says so."""
     given = values_of(start.argv, list(file.options), flavour.arguments.flags)
     if given:
         path = os.path.join(start.working, given[-1][1])  # noqa: PTH118 - a path of another root

@@ -63,6 +63,19 @@ def read(path: str, *, root: str = "/", limit: int = MAX_BYTES) -> Text:
     return Text(path, data.decode("utf-8", "replace"))
 
 
+def identity(path: str, *, root: str = "/") -> tuple[int, int] | None:
+    """Which file a path leads to, seen from the folder `root`, by device and inode; None if that can't be told or there is none."""
+    try:
+        descriptor = _open(root, path)
+    except OSError:
+        return None
+    try:
+        about = os.fstat(descriptor)
+        return about.st_dev, about.st_ino
+    finally:
+        os.close(descriptor)
+
+
 def _all(descriptor: int, limit: int) -> bytes:
     parts, left = [], limit
     while left > 0 and (part := os.read(descriptor, left)):

@@ -4,6 +4,7 @@ systemd.unit(5) (folders, drop-ins, specifiers), systemd.service(5) (Exec lines,
 EnvironmentFile=). A user's units are looked for in the folders of every user that has some.
 """
 
+import glob
 import os
 import pwd
 import re
@@ -16,12 +17,20 @@ from librespot_guard.collect.formats import MalformedError, parse
 from librespot_guard.collect.textfile import exists, read
 from librespot_guard.snapshot import Gap
 
+ADMIN = "/etc/systemd/system"
+# the search path of systemd.unit(5), in its order
 SYSTEM = (
-    "/etc/systemd/system",
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/run/systemd/transient",
+    "/run/systemd/generator.early",
+    ADMIN,
     "/run/systemd/system",
+    "/run/systemd/generator",
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
+    "/run/systemd/generator.late",
 )
 USER = (
     "/etc/systemd/user",
@@ -32,6 +41,7 @@ USER = (
 )
 _FOLDERS = {"C": "/var/cache", "S": "/var/lib", "L": "/var/log", "t": "/run", "E": "/etc", "T": "/tmp", "V": "/var/tmp"}  # noqa: S108 - what %T means
 _MAX_UNITS = 5000
+_MAX_FILES = 100
 _LINGERS = Path("/var/lib/systemd/linger")  # what `loginctl enable-linger` writes (loginctl(1))
 
 
@@ -77,18 +87,6 @@ class Unit:
             if (line.section, line.key) == (section, key):
                 found = [*found, line] if line.value else []
         return tuple(found)
-
-    @property
-    def command(self) -> tuple[str, ...]:
-        """The first ExecStart= as arguments, specifiers expanded and variables not; () if there is none that can be read."""
-        for line in self.all("ExecStart"):
-            try:
-                words = shlex.split(line.value.lstrip("@-:+!"))
-            except ValueError:
-                continue
-            if words:
-                return tuple(self.expand(w) for w in words)
-        return ()
 
     @property
     def start_limit(self) -> str | None:
@@ -149,8 +147,9 @@ def environment_of(unit: Unit) -> Environment:
             name, equals, value = word.partition("=")
             if equals:
                 values[name] = (value, line.origin)
-    for line in unit.all("EnvironmentFile"):
-        path = unit.expand(line.value.removeprefix("-"))
+    for path in [
+        p for line in unit.all("EnvironmentFile") for p in files_of(unit.expand(line.value.removeprefix("-")))
+    ]:
         content = read(path)
         if content.gap:
             gaps.append(content.gap)
@@ -161,7 +160,19 @@ def environment_of(unit: Unit) -> Environment:
             continue
         for entry in entries:
             values[entry.key] = (entry.value, f"{path}:{entry.line}")
+    for line in unit.all("UnsetEnvironment"):
+        for word in words_of(unit, line) or ():
+            name, equals, value = word.partition("=")
+            if name in values and (not equals or values[name][0] == value):
+                del values[name]
     return Environment(values, tuple(gaps))
+
+
+def files_of(pattern: str) -> list[str]:
+    """The files that EnvironmentFile= names: it may be a pattern, whose files are read in the order of their names."""
+    if not any(c in pattern for c in "*?["):
+        return [pattern]
+    return sorted(glob.glob(pattern))[:_MAX_FILES]  # noqa: PTH207 - the pattern is one of a whole path
 
 
 def words_of(unit: Unit, line: Line) -> list[str] | None:
@@ -273,6 +284,14 @@ def homes() -> dict[str, str]:
     return found
 
 
+def _alias(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is another name of a unit (`Alias=`), which is no service of its own."""
+    if not entry.is_symlink():
+        return False
+    target = os.path.realpath(entry.path).rpartition("/")[2]
+    return target.endswith(".service") and target != entry.name
+
+
 def names_in(folders: Sequence[str]) -> list[str]:
     """Every service that has a file in one of the folders; instances are those that something wants (`*.wants/x@y.service`)."""
     found: dict[str, None] = {}
@@ -282,11 +301,12 @@ def names_in(folders: Sequence[str]) -> list[str]:
         except OSError:
             continue
         for entry in entries[:_MAX_UNITS]:
-            if entry.name.endswith(".service") and "@." not in entry.name:
+            if entry.name.endswith(".service") and "@." not in entry.name and not _alias(entry):
                 found.setdefault(entry.name)
             elif entry.name.endswith((".wants", ".requires")):
                 try:
-                    found.update(dict.fromkeys(n for n in sorted(os.listdir(entry.path)) if n.endswith(".service")))  # noqa: PTH208
+                    wanted = [e for e in os.scandir(entry.path) if e.name.endswith(".service")]
+                    found.update(dict.fromkeys(sorted(e.name for e in wanted if "@" in e.name or not _alias(e))))
                 except OSError:
                     continue
     return list(found)

@@ -64,6 +64,7 @@ class Watcher:
         self._facts: Snapshot | None = None
         self._alive: dict[str, Service] = {}
         self._pids: frozenset[str] = frozenset()
+        self._young: frozenset[str] = frozenset()
         self._eager = 0.0
         self._asked = -_OWN
         self._events: dict[str, socket.socket] = {}
@@ -73,6 +74,7 @@ class Watcher:
         self.tracking: dict[str, str] = {}
         self.gaps: dict[Gap, None] = {}
         self._known = catalog.load()
+        self._programs = {"java", *(name for flavour in self._known.flavours for name in flavour.executables)}
 
     @property
     def seconds(self) -> float:
@@ -108,13 +110,18 @@ class Watcher:
         )
 
     def _must_scan(self) -> bool:
-        """Whether the services are to be looked for again: some time passed, one ended, or one is missing and a process is new."""
+        """Whether the services are to be looked for again.
+
+        Some time passed, one ended, or a process is new: any where one is missing, else one that is called like a family member.
+        """
         if self.seconds - self._scanned >= _RESCAN or any(not _runs(s) for s in self._alive.values()):
             return True
-        if self.services.keys() <= self._alive.keys():
-            return False
         before, self._pids = self._pids, _pids()
-        if self._pids - before:
+        new = self._pids - before
+        # right after its fork a process still has the program of its parent: it gets a second look
+        young, self._young = self._young | new, new
+        missing = not self.services.keys() <= self._alive.keys()
+        if (new and missing) or any(_program(pid) in self._programs for pid in young):
             self._eager = self.seconds + _STARTING
         return self.seconds < self._eager
 
@@ -226,7 +233,7 @@ class Watcher:
             self._tell(f"{service.name}: listens on {sock.proto} {sock.local} port {sock.local_port} ({surface})")
 
     def _note_socket(self, sock: Sock, service: Service | None, *, after: bool = False) -> None:
-        """A connection counts when it ends (`after`), or as one that is there."""
+        """A connection counts once: when it is seen, or when it ends (`after`) and was not seen before."""
         if service is None or not sock.peer_port or ip_address(sock.peer).is_unspecified:
             return
         peer = str(getattr(ip_address(sock.peer), "ipv4_mapped", None) or sock.peer)
@@ -235,8 +242,9 @@ class Watcher:
         part = Part(service, inbound, peer, sock.local_port if inbound else sock.peer_port)
         span, new = self._note_part(part, sock.proto)
         if span is not None:
-            span.count += 1 if new or (after and span.by == "sockets") else 0
-            span.by = "sockets"
+            known = span.open or (span.by != "sockets" and not new)
+            span.count += not known
+            span.open, span.by = not after, "sockets"
 
     def _note_tracked(self, netns: str, seen: _Seen) -> None:
         """What conntrack shows and the sockets did not; a flow counts once, by its id.
@@ -329,6 +337,14 @@ def _ports(service: Service) -> frozenset[tuple[str, int]]:
 
 def _pids() -> frozenset[str]:
     return frozenset(name for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 - at each look
+
+
+def _program(pid: str) -> str:
+    """The file name of the program that a process runs, "" if that may not be seen."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe").rpartition("/")[2]  # noqa: PTH115 - at each look
+    except OSError:
+        return ""
 
 
 def _runs(service: Service) -> bool:

@@ -16,12 +16,16 @@ MAX_KEPT = 2000
 
 @dataclass(slots=True)
 class Span:
-    """How often and when something was seen; times are seconds since the watch began. `by`: "sockets" or "conntrack"."""
+    """How often and when something was seen; times are seconds since the watch began. `by`: "sockets" or "conntrack".
+
+    `open`: a connection that is counted already was there at the last look.
+    """
 
     first: float
     last: float
     count: int = 0
     by: str = "sockets"
+    open: bool = False
 
 
 @dataclass(slots=True)

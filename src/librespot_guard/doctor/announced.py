@@ -1,7 +1,7 @@
 """Causes in what is announced: nobody announces it, a wrong address, a wrong port."""
 
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from librespot_guard.doctor.model import Diagnosis
 from librespot_guard.doctor.subject import Subject, Way
@@ -20,10 +20,21 @@ def look(subject: Subject) -> Iterable[Diagnosis]:
     right = [a for a in own if a.port in subject.ports]
     if not own:
         yield from _silent(subject)
+    chosen = _chosen(subject)
     for way in subject.ways():
         heard = [a for a in right if a.dev == way.iface]
+        if chosen and chosen.isdisjoint(a.address for a in subject.space.addresses if a.dev == way.iface):
+            continue  # it was told not to announce there
         if heard and way.family == min(a.family for a in heard):
             yield from _wrong_address(subject, way, heard)
+
+
+def _chosen(subject: Subject) -> set[str]:
+    """The addresses of its host that it was told to announce alone (librespot `--zeroconf-interface`); empty if it was not, or to no avail."""
+    given = [s.value for s in subject.service.settings if s.name == "zeroconf-interface" and s.wins]
+    wanted = {part.strip() for value in given for part in value.split(",")}
+    ways = {way.iface for way in subject.ways()}
+    return wanted & {a.address for a in subject.space.addresses if a.dev in ways}
 
 
 def _silent(subject: Subject) -> Iterable[Diagnosis]:
@@ -108,9 +119,12 @@ def _wrong_address(subject: Subject, way: Way, heard: list[Announcement]) -> Ite
     served = {f for one in subject.listeners("connect") for f in families(one.listener)}
     space = subject.space
     here = {a.address for a in space.addresses if a.dev == way.iface}
+    near = [ip_network(f"{a.address}/{a.prefixlen}", strict=False) for a in space.addresses if a.dev == way.iface]
     said = list(dict.fromkeys(address for a in heard for address in a.addresses))
-    bad = [address for address in said if address not in here]
-    usable = [address for address in said if address in here and _family(address) in served]
+    # of another card in the same network: it can be reached as well
+    own = {a.address for a in space.addresses if not _link_local(a.address) and any(_in(a.address, n) for n in near)}
+    usable = [address for address in said if address in here | own and _family(address) in served]
+    bad = [address for address in said if address not in here | own and not (usable and _link_local(address))]
     if usable and not bad:
         return
     links = {link.name: link for link in space.links}
@@ -131,6 +145,16 @@ def _wrong_address(subject: Subject, way: Way, heard: list[Announcement]) -> Ite
         _address_steps(bad),
         "librespot-guard scan --network",
     )
+
+
+def _in(address: str, network: IPv4Network | IPv6Network) -> bool:
+    parsed = ip_address(address)
+    return parsed.version == network.version and parsed in network
+
+
+def _link_local(address: str) -> bool:
+    """Whether it is a link-local address of IPv6: that of another card does no harm beside a right one, for no app leaves its link for it."""
+    return ip_address(address).version == 6 and ip_address(address).is_link_local
 
 
 def _address_steps(bad: list[str]) -> tuple[str, ...]:

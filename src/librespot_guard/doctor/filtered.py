@@ -10,6 +10,9 @@ from librespot_guard.reach.questions import families
 _OPEN = "open it for your own network only: `librespot-guard init`, then `plan` and `apply`; or one rule in your own firewall"
 
 
+_FAMILY = {"ipv4": "IPv4", "ipv6": "IPv6"}
+
+
 def look(subject: Subject) -> Iterable[Diagnosis]:
     """What the packet filter keeps from the service, way by way."""
     served = {f for one in subject.listeners("connect") for f in families(one.listener)}
@@ -25,7 +28,10 @@ def look(subject: Subject) -> Iterable[Diagnosis]:
         if other is not None:
             yield _random_port(subject, way, other)
         elif stuck := found.must - connects.may:
-            yield _blocked(subject, way, cidrs(way.family, stuck), connects)
+            everybody = not way.neighbours - stuck
+            yield _blocked(
+                subject, way, "every neighbour" if everybody else _listed(cidrs(way.family, stuck)), connects
+            )
         elif connects.must and not found.may and subject.joined(way):
             yield _unheard(subject, way)
         elif not pinned and connects.may and (port := _fits_once(subject, way, connects)) is not None:
@@ -67,14 +73,14 @@ def _closed(subject: Subject, ways: list[Way]) -> Diagnosis:
     )
 
 
-def _blocked(subject: Subject, way: Way, who: list[str], connects: Bounds) -> Diagnosis:
+def _blocked(subject: Subject, way: Way, who: str, connects: Bounds) -> Diagnosis:
     some = "" if not connects.may else " (others do)"
     return Diagnosis(
         "port-blocked",
         subject.name,
         "sure",
         (
-            f"on {way.iface}, {_listed(who)} can ask for speakers on UDP 5353",
+            f"on {way.iface}, {who} can ask for speakers on UDP 5353 (by {_FAMILY[way.family]})",
             f"but cannot connect to tcp/{subject.ports[0]}{some}",
         ),
         (_OPEN,),
@@ -106,7 +112,7 @@ def _random_port(subject: Subject, way: Way, other: int) -> Diagnosis:
             f"the packet filter opens tcp/{other} on {way.iface}, and nothing listens there",
             f"{subject.name} listens on tcp/{subject.ports[0]}, a port that is another one after every start",
         ),
-        (f"pin the port to {other}: {_how(subject)}", "then start the speaker again"),
+        (f"pin the port to {other}: {_how(subject, other)}", "then start the speaker again"),
     )
 
 
@@ -119,16 +125,17 @@ def _fits_until_restart(subject: Subject, way: Way, port: int) -> Diagnosis:
             f"a rule opens tcp/{port} on {way.iface}, where {subject.name} listens today",
             "its port is not pinned: at the next start it listens elsewhere, and the rule does not fit any more",
         ),
-        (f"pin the port to {port}: {_how(subject)}",),
+        (f"pin the port to {port}: {_how(subject, port)}",),
         "librespot-guard scan",
     )
 
 
-def _how(subject: Subject) -> str:
+def _how(subject: Subject, port: int) -> str:
     from librespot_guard import catalog  # noqa: PLC0415 - read only where something is to be pinned
 
     flavour = next((f for f in catalog.load().flavours if f.name == subject.service.flavour), None)
-    return flavour.port.pin if flavour else "see the program's documentation"
+    # the sentences of the catalogue speak of port 37878
+    return flavour.port.pin.replace("37878", str(port)) if flavour else "see the program's documentation"
 
 
 def _listed(texts: list[str]) -> str:

@@ -42,6 +42,19 @@ def _nothing(facts: Snapshot) -> Iterator[Diagnosis]:
         ("start it, and look into its log if it ends: `journalctl -u SERVICE -e`",),
         "librespot-guard scan",
     )
+    for stopped in facts.stopped:
+        if setting := placed.discovery_off(Subject(facts, stopped)):
+            yield Diagnosis(
+                "discovery-off",
+                None,
+                "possible",
+                (
+                    f"{stopped.name}: {setting}",
+                    "without discovery and without a stored login it ends at its start (librespot: `Credentials are required`)",
+                ),
+                ("take that setting away and start it again",),
+                "librespot-guard scan",
+            )
     home = facts.home
     if home.mdns_unshared:
         pids = sorted({p for one in home.listeners if (one.proto, one.port) == ("udp", 5353) for p in one.pids})

@@ -1,14 +1,15 @@
 """What the causes look at: one service, the networks it is in, and who gets to it by which way."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_interface
 from typing import Final
 
 from librespot_guard.firewall.model import Cmp
-from librespot_guard.reach import IntervalSet, World, world
+from librespot_guard.reach import IntervalSet, Packet, World, world
 from librespot_guard.reach.engine import Answer, Engine
+from librespot_guard.reach.interpreter import trace
 from librespot_guard.reach.questions import MDNS, MDNS_PORT, families
-from librespot_guard.reach.routing import number
+from librespot_guard.reach.routing import number, text
 from librespot_guard.snapshot import Announcement, Namespace, Service, ServiceListener, Snapshot
 
 _NOBODY: Final = IntervalSet()
@@ -107,9 +108,23 @@ class Subject:
         may = must = IntervalSet()
         for address, port in targets:
             answer = self._ask(way, proto, address, port)
-            may |= answer.may & way.neighbours
-            must |= answer.must & way.neighbours
+            surely, perhaps = answer.must & way.neighbours, answer.may & way.neighbours
+            must |= surely
+            if surely or not self._stopped(Packet(way.iface, "", address, proto, 5353, port), way.family, perhaps):
+                may |= perhaps
         return Bounds(may, must)
+
+    def _stopped(self, packet: Packet, family: str, sources: IntervalSet) -> bool:
+        """Whether a plain packet is stopped from the first and the last of the sources: fragments that slip through are no phone's."""
+        ends = {end for low, high in sources for end in (low, high)}
+        return (
+            all(
+                trace(self._view, replace(packet, src=text(family, end))).verdict in ("dropped", "rejected")
+                for end in (min(ends), max(ends))
+            )
+            if ends
+            else True
+        )
 
     def _ask(self, way: Way, proto: str, address: str, port: int) -> Answer:
         key = (way.iface, way.family, proto, port, address)
@@ -118,29 +133,33 @@ class Subject:
         return self._answers[key]
 
     def _engine(self, way: Way, proto: str) -> Engine:
-        if self._world is None:
-            self._world = world(self.facts, self.service.netns)
         key = (way.iface, way.family, proto)
         if key not in self._engines:
-            self._engines[key] = Engine(self._world, *key)
+            self._engines[key] = Engine(self._view, *key)
         return self._engines[key]
+
+    @property
+    def _view(self) -> World:
+        if self._world is None:
+            self._world = world(self.facts, self.service.netns)
+        return self._world
 
     @property
     def rule_ports(self) -> list[int]:
         """TCP ports that single rules of its packet filter name, at most 64, lowest first."""
-        if self._world is None:
-            self._world = world(self.facts, self.service.netns)
-        return named_ports(self._world)
+        return named_ports(self._view)
 
 
 def ways(space: Namespace) -> list[Way]:
-    """The interfaces of a namespace that are up and have an address that is not link-local only, by family.
+    """The interfaces of a namespace that are up and have another address than a link-local one of IPv6, by family.
 
     A bridge of containers or guests is none of them, unless there is nothing else: nobody chooses a speaker from there.
     """
     out = []
     links = [link for link in space.links if link.up and not link.loopback and link.master is None]
     outward = bridges_to_the_network(space)
+    in_use = {a.dev for a in space.addresses if not a.address.startswith("fe80:")}
+    links = [link for link in links if link.name in in_use]
     for link in [k for k in links if k.kind != "bridge" or k.name in outward] or links:
         for family in ("ipv4", "ipv6"):
             nets = [

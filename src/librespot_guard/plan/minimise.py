@@ -131,7 +131,7 @@ def review(
         if listeners and all(ip_address(s.listener.address).is_loopback for s in listeners):
             proposals.append(Proposal((surface.name,), "none", "it is bound to this host already"))
             continue
-        removal = _removal(flavour, version, surface.name)
+        removal = _removal(flavour, version, surface)
         if removal is None:
             proposals.append(Proposal((surface.name,), "keep", f"nothing takes it away: {surface.narrow}"))
         elif (removal.surfaces, removal.setting) not in seen:
@@ -140,9 +140,13 @@ def review(
     return Review(service, flavour, use, tuple(proposals))
 
 
-def _removal(flavour: Flavour, version: str | None, surface: str) -> Removal | None:
+def _removal(flavour: Flavour, version: str | None, surface: Surface) -> Removal | None:
     """What takes a surface away: rather bound to this host than gone, as programs of the host may use it; rather a setting than advice."""
-    fitting = [r for r in flavour.removals if surface in r.surfaces and holds(version, r.since, r.until)]
+    fitting = [
+        r
+        for r in flavour.removals
+        if surface.name in r.surfaces and r.which == surface.which and holds(version, r.since, r.until)
+    ]
     return min(fitting, key=lambda r: (not r.setting, not r.local), default=None)
 
 
@@ -156,7 +160,12 @@ def _keep(
     name = (surface.name,)
     loose = [s for s in listeners if not s.pinned and surface.name in ("connect", "api", "control", "stream")]
     setting = next(
-        (s for s in flavour.settings_of(service.version) if s.kind == "port" and s.surface == surface.name), None
+        (
+            s
+            for s in flavour.settings_of(service.version)
+            if s.kind == "port" and s.concerns(surface.name, surface.which)
+        ),
+        None,
     )
     if not loose:
         return Proposal(name, "keep", f"it is needed; {surface.narrow}")

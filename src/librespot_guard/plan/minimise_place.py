@@ -85,6 +85,8 @@ def _drop_in(service: Service, flavour: Flavour, setting: Setting, value: str, f
         raise Refused(f"it is a unit of {service.user or 'a user'}: `systemctl --user edit {service.unit}` there")
     folder, name = f"/etc/systemd/system/{service.unit}.d", f"{PREFIX}{setting.name}.conf"
     there = {f.path: f for f in files if f.form == "unit"}
+    if f"/run/systemd/transient/{service.unit}" in there:
+        raise Refused("it was started by `systemd-run`, and its unit ends with it: set it where that is called")
     counts = setting.kind != "flag" or flavour.arguments.flag_values
     if later := _unset(files, setting, value) or _overruled(there.values(), name, setting, value if counts else None):
         raise Refused(f"{later} is read after what would be written, and says otherwise: change it there")

@@ -5,7 +5,10 @@ one line or to add one. What an editor does not understand for certain it refuse
 """
 
 import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from types import ModuleType
 
 from librespot_guard.errors import Refused
@@ -37,7 +40,8 @@ def value_of(data: bytes, form: str, key: str) -> str | None:
     Raises:
         Refused: the file can't be read as its format for certain.
     """
-    found: str | None = _editor(form).value_of(_lines(data), key)
+    with _bounded():
+        found: str | None = _editor(form).value_of(_lines(data), key)
     return found
 
 
@@ -55,38 +59,64 @@ def edited(data: bytes, form: str, wanted: Wanted) -> bytes:
     if any(ord(c) < 32 or c in "\"'\\" for c in wanted.value):
         raise Refused(f"the value of `{wanted.key}` has characters that are not written by this editor")
     editor = _editor(form)
-    new = encode(editor.edited(_lines(data), wanted.key, wanted.value, wanted.kind))
+    with _bounded():
+        new = encode(editor.edited(_lines(data), wanted.key, wanted.value, wanted.kind))
     # an editor that did something else than it should is found out here, not on the host
     if editor.value_of(_lines(new), wanted.key) != wanted.value:
         raise Refused(f"`{wanted.key}` would not be {wanted.value!r} afterwards: edit it by hand")
     return new
 
 
-def steps(path: str, before: bytes | None, after: bytes, why: str) -> tuple[EditFile, RestoreFile]:
-    """The step that changes a file (or creates it, if `before` is None), and the one that brings the very bytes back."""
+def steps(
+    path: str, before: bytes | None, after: bytes, why: str, *, between: Sequence[bytes] = ()
+) -> tuple[EditFile, RestoreFile]:
+    """The step that changes a file (or creates it, if `before` is None), and the one that brings the very bytes back.
+
+    `between` is what the file is after each edit but the last, where there are several.
+    """
     if before is None:
         digest = _digest(after)
         return EditFile(path, "", digest, 0, 0, after.decode(), why), RestoreFile(path, "", digest, f"back: {why}")
+    first, *more = [_piece(one, other) for one, other in pairwise([before, *between, after])]
+    old, new = _digest(before), _digest(after)
+    return EditFile(path, old, new, *first, why, tuple(more)), RestoreFile(path, old, new, f"back: {why}")
+
+
+def _piece(before: bytes, after: bytes) -> tuple[int, int, str]:
+    """Where two texts differ: the place, how many bytes go there, and what comes."""
     start = _common(before, after)
     end = min(_common(before[start:][::-1], after[start:][::-1]), len(before) - start, len(after) - start)
     put = after[start : len(after) - end].decode("utf-8", "surrogateescape")
-    old, new = _digest(before), _digest(after)
-    cut = len(before) - end - start
-    return EditFile(path, old, new, start, cut, put, why), RestoreFile(path, old, new, f"back: {why}")
+    return start, len(before) - end - start, put
 
 
 def difference(path: str, before: bytes | None, after: bytes) -> str:
-    """The lines that change, without their neighbours (a file may hold secrets that a diff with context would show)."""
-    old, new = _lines(before or b"").lines, _lines(after).lines
+    """The lines that one edit changes, without their neighbours (a file may hold secrets that a diff with context would show)."""
+    # without their ends: a last line that only gets one is not shown
+    old, new = ([line.rstrip("\r\n") for line in _lines(text).lines] for text in (before or b"", after))
     start = 0
     while start < min(len(old), len(new)) and old[start] == new[start]:
         start += 1
     end = 0
     while end < min(len(old), len(new)) - start and old[len(old) - 1 - end] == new[len(new) - 1 - end]:
         end += 1
-    gone = [f"-{line.rstrip()}" for line in old[start : len(old) - end]]
-    come = [f"+{line.rstrip()}" for line in new[start : len(new) - end]]
-    return "\n".join([f"@@ {path}:{start + 1}", *gone, *come])
+    gone = [f"-{line}" for line in old[start : len(old) - end]]
+    come = [f"+{line}" for line in new[start : len(new) - end]]
+    return "\n".join(map(_plain, [f"@@ {path}:{start + 1}", *gone, *come]))
+
+
+def _plain(line: str) -> str:
+    """A line with its control characters shown, not obeyed: paths and files were written by others."""
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in line)
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """What nests without end is refused, whatever reads it."""
+    try:
+        yield
+    except RecursionError:
+        raise Refused("it is nested too deeply: edit it by hand") from None
 
 
 def _editor(form: str) -> ModuleType:

@@ -1,6 +1,7 @@
 """Files of variables, `NAME=value` a line, as systemd reads them (systemd.exec(5), EnvironmentFile=).
 
 There, `#` and `;` begin a comment only at the start of a line, a quoted value may go on over lines, and of several assignments the last wins.
+`export NAME=value` is none: systemd ignores such a line.
 """
 
 import re
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from librespot_guard.errors import Refused
 from librespot_guard.targets.settings_lines import Lines
 
-_ASSIGNMENT = re.compile(r"(?P<head>\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)=)(?P<value>.*)", re.DOTALL)
+_ASSIGNMENT = re.compile(r"(?P<head>\s*(?P<name>[A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*)(?P<value>.*)", re.DOTALL)
 _PLAIN = re.compile(r"[^\s\"'\\$`#;]*")
 
 
@@ -31,21 +32,22 @@ def _assignments(lines: Lines) -> list[_Assignment]:
         index += 1
         if text.lstrip()[:1] in ("", "#", ";"):
             continue
-        while _open(text):
+        parts, state = [text], _end(text, ("", False))
+        while state != ("", False):
             if index >= len(lines.lines):
                 raise Refused(f"line {first + 1}: the value that begins here has no end")
-            text += "\n" + lines.text(index)
+            parts.append("\n" + lines.text(index))
+            state = _end(parts[-1], state)
             index += 1
-        match = _ASSIGNMENT.fullmatch(text)
+        match = _ASSIGNMENT.fullmatch("".join(parts))
         if match:
             found.append(_Assignment(match["name"], first, index - 1, match["head"], match["value"]))
     return found
 
 
-def _open(text: str) -> bool:
-    """Whether the text goes on in the next line: a quote that is not closed, or a backslash at the end."""
-    quote = ""
-    escaped = False
+def _end(text: str, state: tuple[str, bool]) -> tuple[str, bool]:
+    """The quote that is open behind a text, and whether a backslash is its last character: then it goes on in the next line."""
+    quote, escaped = state
     for char in text:
         if escaped:
             escaped = False
@@ -55,7 +57,7 @@ def _open(text: str) -> bool:
             quote = "" if char == quote else quote
         elif char in "\"'":
             quote = char
-    return bool(quote) or escaped
+    return quote, escaped
 
 
 def value_of(lines: Lines, key: str) -> str | None:

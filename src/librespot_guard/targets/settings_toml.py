@@ -10,8 +10,10 @@ from librespot_guard.targets.settings_lines import Lines, encode
 _HEADER = re.compile(r"\s*\[([^\[\]]+)\]\s*(?:#.*)?")
 _ARRAY = re.compile(r"\s*\[\[.*\]\]\s*(?:#.*)?")
 _VALUE = r"\"[^\"\\]*\"|'[^']*'|[^\s#\"'\[\]{},]+"
-_ENTRY = re.compile(rf"(?P<head>\s*(?P<key>[A-Za-z0-9_\"'.\s-]+?)\s*=\s*)(?P<value>{_VALUE})(?P<rest>\s*(?:#.*)?)")
-_ANY = re.compile(r"\s*(?P<key>[A-Za-z0-9_\"'.\s-]+?)\s*=.*")
+_PART = r"(?:[A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')"
+_KEY = rf"(?P<key>{_PART}(?:\s*\.\s*{_PART})*)"
+_ENTRY = re.compile(rf"(?P<head>\s*{_KEY}\s*=\s*)(?P<value>{_VALUE})(?P<rest>\s*(?:#.*)?)")
+_ANY = re.compile(rf"\s*{_KEY}\s*=.*")
 
 
 def _document(lines: Lines) -> dict[str, Any]:

@@ -43,7 +43,8 @@ class EditFile:
     """Change a file of somebody else in place: at byte `at`, `put` in place of `cut` bytes. Mode and owner stay.
 
     `before` and `after` are SHA-256 of the whole file: it is changed only if it is still the former. Its old bytes are kept, for `RestoreFile`.
-    `before` "" is a file that is not there yet (a drop-in of a unit): it is created, and removed again.
+    `before` "" is a file that is not there yet (a drop-in of a unit): it is created, and removed again. `more` are further places, each
+    (at, cut, put) in what those before it leave: what stands between two places may be a secret, and is no part of a step.
     """
 
     path: str
@@ -53,6 +54,7 @@ class EditFile:
     cut: int
     put: str
     why: str
+    more: tuple[tuple[int, int, str], ...] = ()
     step: str = "edit-file"
 
 
@@ -103,7 +105,8 @@ def to_json(step: Step) -> dict[str, Any]:
 
 def from_json(raw: dict[str, Any]) -> Step:
     """Read what `to_json` wrote; KeyError or TypeError if it is something else."""
-    return _KINDS[raw["step"]](**raw)
+    more = {"more": tuple(map(tuple, raw["more"]))} if "more" in raw else {}
+    return _KINDS[raw["step"]](**raw | more)
 
 
 @dataclass(frozen=True, slots=True)
