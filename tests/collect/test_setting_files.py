@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,14 @@ from librespot_guard.collect.units import Line, Unit
 from librespot_guard.snapshot import Service
 
 KNOWN = catalog.load()
+
+
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """Where every user has a group (Debian), the folders that we make may be written by it."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 def service(flavour: str, *argv: str, pid: int | None = None) -> Service:
