@@ -175,3 +175,18 @@ def test_no_routes_make_it_fall_over(value: Any) -> None:
     except InputError as error:
         said = str(error)
     assert not said or re.match(r"r(\[\d+\])?: ", said)
+
+
+@pytest.mark.parametrize("dev", ["..", "a b"])
+def test_an_interface_that_can_not_be_is_refused_at_once(dev: str, guard: Guard, tmp_path: Path) -> None:
+    """What `--snapshot` would refuse is not written: it is said when it is given."""
+    routes = tmp_path / "routes.json"
+    routes.write_text(json.dumps([{"dst": "10.0.0.0/8", "dev": dev, "flags": []}]), encoding="utf-8")
+
+    done = guard(
+        "snapshot", "import", "--routes", routes, "--address", "eth0=192.168.10.2/24", "-o", tmp_path / "s.json"
+    )
+
+    assert done.returncode == 2
+    assert "what was given." in done.stderr
+    assert not (tmp_path / "s.json").exists()
