@@ -63,6 +63,15 @@ def test_a_pending_change_that_another_program_opened_is_noticed(on: Stage) -> N
     assert warnings(on) == []
 
 
+def test_a_change_that_nothing_is_recorded_of_is_noticed(on: Stage) -> None:
+    """Where the records of a pending change are gone, or elsewhere, `status` does not call the host as it was."""
+    assert on.guard("apply", on.policy(f"{DENIED}/32"), "--yes", "--no-wait").returncode == 0
+
+    done = on.guard("status", "--format", "json", env={"LIBRESPOT_GUARD_STATE": str(on.folder / "elsewhere")})
+
+    assert any("nothing is recorded of it" in each for each in json.loads(done.stdout)["warnings"])
+
+
 def test_a_service_that_moved_is_noticed(on: Stage) -> None:
     """When nothing listens on a guarded port any more, `status` says so: the service may be open on another one."""
     on.processes[0].stop()

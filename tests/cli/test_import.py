@@ -226,3 +226,18 @@ def test_tables_of_routes_that_only_rules_lead_to(guard: Guard, tmp_path: Path) 
         answer = answers(guard, path)["eth0", "ipv4"]
         assert answer["exact"] == exact
         assert (not exact) == any("which routing rules lead to a routing table" in b for b in answer["inexact_because"])
+
+
+@pytest.mark.parametrize("dev", ["..", "a b"])
+def test_an_interface_that_can_not_be_is_refused_at_once(dev: str, guard: Guard, tmp_path: Path) -> None:
+    """What `--snapshot` would refuse is not written: it is said when it is given."""
+    routes = tmp_path / "routes.json"
+    routes.write_text(json.dumps([{"dst": "10.0.0.0/8", "dev": dev, "flags": []}]), encoding="utf-8")
+
+    done = guard(
+        "snapshot", "import", "--routes", routes, "--address", "eth0=192.168.10.2/24", "-o", tmp_path / "s.json"
+    )
+
+    assert done.returncode == 2
+    assert "what was given." in done.stderr
+    assert not (tmp_path / "s.json").exists()

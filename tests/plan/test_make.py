@@ -232,7 +232,11 @@ def test_a_port_that_would_lose_its_guard_is_named() -> None:
     assert old is not None
     assert new is not None
 
-    assert lost_ports(new, old) == ["tcp port 7000 is guarded today and would not be any more"]
+    assert lost_ports(new, old)[0] == "tcp port 7000 is guarded today and would not be any more"
+    assert lost_ports(new, old)[1:] == [
+        "tcp port 7001 is not guarded by the rules in force: who reaches it today does so until this is applied"
+    ]
+    assert lost_ports(new, new) == []
     assert lost_ports(old, GuardTable(None)) == []
 
 

@@ -1,5 +1,6 @@
 """Single values of a policy: what is taken, and what is refused with a better proposal."""
 
+from collections.abc import Callable
 from datetime import date
 from ipaddress import ip_address, ip_network
 
@@ -119,3 +120,12 @@ def test_units() -> None:
     assert values.unit("librespot@living.service") == "librespot@living.service"
     assert values.unit("my.player") == "my.player.service"
     assert values.day("2028-02-29") == date(2028, 2, 29)
+
+
+@pytest.mark.parametrize("check", [values.word, values.unit])
+@pytest.mark.parametrize("text", ["x\x1b[31m", "a\u202eb", "a\nb", "\u2028x", "\x9b1m"])
+def test_a_name_does_not_play_with_the_terminal(check: Callable[[str], str], text: str) -> None:
+    """What a service is matched by is printed as it is, so control characters are refused; letters of any script are not."""
+    with pytest.raises(ValueError, match=r"can't be printed|is no unit name"):
+        check(text)
+    assert values.word("Küche\u00a0日本 😀") == "Küche\u00a0日本 😀"

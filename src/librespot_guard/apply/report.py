@@ -41,6 +41,11 @@ def document() -> "dict[str, Any]":
             # its end can't be recorded here
             pending = None
         warnings += _disagreement(kernel, in_force, pending)
+        if kernel.gated and pending is None:
+            warnings.append(
+                f"the change {kernel.gated} stands behind the gate, and nothing is recorded of it in {state.folder}: the kernel takes it back by "
+                "itself when its time is over"
+            )
     return {
         "schema": "librespot-guard/status/1",
         "pending": _pending(pending) if pending else None,

@@ -10,7 +10,7 @@ import click
 from librespot_guard import __version__, firewall
 from librespot_guard.cli import common
 from librespot_guard.errors import InputError
-from librespot_guard.snapshot import FilterText, Snapshot, dumps, imported
+from librespot_guard.snapshot import FilterText, Snapshot, dumps, imported, loads
 from librespot_guard.snapshot.routes_json import read_routes_json
 
 EPILOG = """\b
@@ -116,7 +116,8 @@ def import_(
     facts = imported.assemble(
         parts, taken=datetime.now(UTC).isoformat(timespec="seconds"), tool=f"librespot-guard {__version__}"
     )
-    # what is malformed is said now, with its line, and not when somebody asks a question
+    # what is malformed is said now, with its line or place, and not when somebody asks a question
+    loads(dumps(facts), source="what was given")
     ruleset = firewall.read_listings(texts, interfaces={link.name: link.index for link in facts.home.links})
     common.note_gaps(facts.incomplete)
     for doubt in ruleset.incomplete:

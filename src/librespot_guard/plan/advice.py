@@ -162,17 +162,25 @@ def _flushed(ruleset: Ruleset) -> Iterator[str]:
 
 
 def lost_ports(wanted: GuardTable, current: GuardTable | None) -> list[str]:
-    """Ports that the policy in force guards and the wanted one does not: their service may only be stopped at the moment."""
+    """Ports that only one of both guards: their service may be stopped at the moment, or have taken another port since."""
 
     def ports(table: GuardTable) -> set[Port]:
         part = table.confirmed
         chain = next((c for c in part.chains if c.name == part.entry), None) if part else None
         return {m for rule in (chain.rules if chain else ()) for m in rule.matches if isinstance(m, Port)}
 
-    gone = ports(current) - ports(wanted) if current else set()
+    if current is None or current.confirmed is None:
+        return []
+
+    def shown(some: set[Port]) -> list[str]:
+        return [f"{p.proto} port {p.port}" for p in sorted(some, key=lambda p: (p.proto, p.port))]
+
     return [
-        f"{p.proto} port {p.port} is guarded today and would not be any more"
-        for p in sorted(gone, key=lambda p: (p.proto, p.port))
+        *(f"{p} is guarded today and would not be any more" for p in shown(ports(current) - ports(wanted))),
+        *(
+            f"{p} is not guarded by the rules in force: who reaches it today does so until this is applied"
+            for p in shown(ports(wanted) - ports(current))
+        ),
     ]
 
 

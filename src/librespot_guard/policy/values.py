@@ -6,6 +6,7 @@ Each function takes the text of the file and returns the value, or raises ValueE
 import re
 from datetime import date
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface, ip_network
+from unicodedata import category
 
 from librespot_guard.policy.faults import quote
 from librespot_guard.policy.model import Network
@@ -30,6 +31,9 @@ def word(text: str) -> str:
     """A name that is compared exactly."""
     if not text.strip():
         raise ValueError("is empty (leave the key out, or say which)")
+    # a space that does not break may be in an announced name; what plays with a terminal is in none
+    if any(category(c).startswith("C") or category(c) in ("Zl", "Zp") for c in text):
+        raise ValueError("holds a character that can't be printed (take it out)")
     return text
 
 

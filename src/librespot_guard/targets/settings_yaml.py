@@ -17,6 +17,8 @@ _SCALAR = re.compile(
     r"(?P<space>\s+)(?P<value>\"[^\"\\]*\"|'[^']*'|[^\s\"'#&*!|>{\[\]}%@`,-][^#:]*?|-?[0-9]+|~)(?P<rest>\s*|\s+#.*)"
 )
 _NOTHING = re.compile(r"\s*(?:#.*)?")
+# a text in several lines begins; without an end of its last line, it has none either (YAML 1.2.2, 8.1.1.2)
+_BLOCK = re.compile(r":\s*[|>][-+0-9]*\s*(#.*)?$")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 
 
@@ -127,6 +129,8 @@ def edited(lines: Lines, key: str, value: str, kind: str) -> Lines:
             return lines.put(entry.index, f"{head} {written}{entry.match['rest']}")
         match = _scalar(entry, lines, last)
         return lines.put(entry.index, head + match["space"] + written + match["rest"])
+    if lines.lines and not lines.lines[-1].endswith(("\n", "\r")) and any(map(_BLOCK.search, lines.lines)):
+        raise Refused("the last line has no end, and a text in several lines may be there: end it, or edit it by hand")
     *above, leaf = key.split(".")
     if not there:
         if len(above) != 1:
