@@ -196,6 +196,7 @@ LINES = st.lists(
 
 @given(LINES, st.sampled_from(["\n", "\r\n"]), st.booleans())
 @example(["server:", "# address: here"], "\n", True)
+@example(["text: |", "  enabled: true"], "\n", False)
 @example(["server:", "  enabled: true", "  list:", "  # address:", "    deep: 1"], "\n", True)
 @example(["text: |", "  enabled: true"], "\n", False)
 def test_yaml_says_the_same_but_for_the_key(lines: list[str], ending: str, last: bool) -> None:

@@ -110,7 +110,8 @@ class Subject:
             answer = self._ask(way, proto, address, port)
             surely, perhaps = answer.must & way.neighbours, answer.may & way.neighbours
             must |= surely
-            if surely or not self._stopped(Packet(way.iface, "", address, proto, 5353, port), way.family, perhaps):
+            packet = Packet(way.iface, "", address, proto, MDNS_PORT if proto == "udp" else 40000, port)
+            if surely or not self._stopped(packet, way.family, perhaps):
                 may |= perhaps
         return Bounds(may, must)
 

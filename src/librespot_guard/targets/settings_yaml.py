@@ -16,6 +16,7 @@ _KEY = re.compile(
 _SCALAR = re.compile(
     r"(?P<space>\s+)(?P<value>\"[^\"\\]*\"|'[^']*'|[^\s\"'#&*!|>{\[\]}%@`,-][^#:]*?|-?[0-9]+|~)(?P<rest>\s*|\s+#.*)"
 )
+_TEXT = re.compile(r"(?:^|[:\s-])[|>][0-9+-]*\s*(?:#.*)?$")
 _NOTHING = re.compile(r"\s*(?:#.*)?")
 # a text in several lines begins; without an end of its last line, it has none either (YAML 1.2.2, 8.1.1.2)
 _BLOCK = re.compile(r":\s*[|>][-+0-9]*\s*(#.*)?$")
@@ -135,8 +136,19 @@ def edited(lines: Lines, key: str, value: str, kind: str) -> Lines:
     if not there:
         if len(above) != 1:
             raise Refused(f"`{'.'.join(above)}` is not there: add it by hand")
-        return lines.insert(len(lines.lines), f"{above[0]}:", f"  {leaf}: {written}")
-    return lines.insert(_behind(lines, first, last, leaf), f"{' ' * indent}{leaf}: {written}")
+        return _ended(lines, len(lines.lines)).insert(len(lines.lines), f"{above[0]}:", f"  {leaf}: {written}")
+    place = _behind(lines, first, last, leaf)
+    return _ended(lines, place).insert(place, f"{' ' * indent}{leaf}: {written}")
+
+
+def _ended(lines: Lines, place: int) -> Lines:
+    """The same lines, if a new one can stand there: the end that a last line lacks would become a part of a text (`|`, `>`) that it belongs to."""
+    last = lines.lines[-1] if lines.lines else "\n"
+    if place == len(lines.lines) and not last.endswith("\n") and any(_TEXT.search(line) for line in lines.lines):
+        raise Refused(
+            "its last line has no end, and may belong to a text (`|` or `>`): end that line, or edit it by hand"
+        )
+    return lines
 
 
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
