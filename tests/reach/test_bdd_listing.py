@@ -17,17 +17,18 @@ from librespot_guard.reach.bdd.engine import BddEngine
 from librespot_guard.reach.routing import number
 
 BITS = 6
+# one for all examples: each has a thread of its own
+MANAGER = BCDDManager(1 << 14, 1 << 14, 1)
+VARIABLES = [MANAGER.var(v) for v in MANAGER.add_vars(BITS)]
 
 
 @given(st.sets(st.integers(0, (1 << BITS) - 1)), st.integers(0, BITS))
 def test_the_intervals_are_those_of_the_set(values: set[int], deepest: int) -> None:
     """Spelled out they hold just the values; looked at in part, the outer ones hold all of them and the inner ones nothing else."""
-    manager = BCDDManager(1 << 12, 1 << 12, 1)
-    bits = [manager.var(v) for v in manager.add_vars(BITS)]
-    f = manager.false()
+    f = MANAGER.false()
     for value in values:
-        one = manager.true()
-        for place, bit in enumerate(bits):
+        one = MANAGER.true()
+        for place, bit in enumerate(VARIABLES):
             one &= bit if value >> (BITS - 1 - place) & 1 else ~bit
         f |= one
 
