@@ -1,13 +1,15 @@
 """What a bridge makes of packets for the host itself, and what of interfaces is not known where only their names were given."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from librespot_guard.reach import Packet
+from librespot_guard.reach import Packet, Worlds
 from librespot_guard.reach.interpreter import trace
-from reach.places import PORT, place
+from librespot_guard.snapshot import NftDump, OtherFilter
+from reach.places import PORT, agree, place
 from support import Guard
 
 GIVEN = ("--address", "br0=192.168.10.2/24", "--address", "eth1=10.9.0.2/24")
@@ -35,6 +37,28 @@ def test_the_port_by_which_a_packet_came_into_a_bridge() -> None:
             packet = Packet(iface, source, "192.168.10.2", "udp", dport=PORT)
             assert stage.arrives(packet) == arrives
             assert trace(next(iter(stage.worlds().values())), packet).verdict == said
+
+
+@pytest.mark.kernel
+def test_what_an_interface_lies_on() -> None:
+    """A frame goes through the hooks of the device below its own: of a macvlan (or VLAN) what is filtered there is a doubt, not "exact"."""
+    with place() as stage:
+        stage.later["mv0"] = stage.guest
+        stage.host.ip("link add mv0 link eth1 type macvlan mode bridge", "link set mv0 up")
+        stage.host.address("mv0", "10.8.0.2/24")
+        packet = Packet("mv0", "10.8.0.9", "10.8.0.2", "udp", dport=PORT)
+        assert agree(stage, packet)
+        chain = "type filter hook ingress device eth1 priority 0; policy accept; udp dport 1 drop"
+        stage.load(f"table netdev n {{ chain e {{ {chain} }} }}")
+        assert stage.arrives(packet)
+        found = trace(next(iter(stage.worlds().values())), packet)
+        assert found.verdict == "undecided"
+        assert found.because == ("netdev n e: what happens on `eth1`, on which `mv0` lies, is not analysed",)
+        snapshot = stage.snapshot()
+        programs = (OtherFilter("xdp", "eth1", "program 7"),)
+        home = replace(snapshot.home, other_filters=programs, nft=NftDump(0, b""), texts=())
+        with_xdp = Worlds(replace(snapshot, namespaces=(home,)))[home.id]
+        assert trace(with_xdp, packet).because == ("xdp eth1: this kind of packet filter is not analysed",)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from librespot_guard.snapshot import Link, Namespace, OtherFilter, Snapshot
 
 # which table families see a packet of which family on the IP hooks
 _SEES = {"ipv4": ("inet", "ip"), "ipv6": ("inet", "ip6")}
+# kinds of devices that lie on another one, through whose hooks their frames go (IFLA_LINK)
+_ON_TOP = frozenset(("vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,10 @@ class World:
 
     def doubts_about(self, iface: str, family: str) -> tuple[str, ...]:
         """Why a packet of `family` ("ipv4"/"ipv6") that comes in on `iface` may be stopped by something that is not analysed."""
-        named = (f for f in self.filters if _concerns(f, iface, family))
+        devices = (iface, *self.below(iface))
+        named = (f for f in self.filters if any(_concerns(f, device, family) for device in devices))
         said = (f"{f.kind} {f.where}: this kind of packet filter is not analysed" for f in named)
-        return (*self.doubts, *said, *self._bridged(iface))
+        return (*self.doubts, *said, *self._beneath(iface))
 
     def doubts_at(self, proto: str, port: int | None) -> tuple[str, ...]:
         """Why a packet that is delivered to a port (None: to some port) may be stopped at its socket by something that is not analysed.
@@ -62,30 +65,44 @@ class World:
         tc = (
             f"tc {f.where}: this kind of packet filter is not analysed"
             for f in self.filters
-            if f.kind == "tc" and f.where == dev
+            if f.kind == "tc" and f.where in (dev, *self.below(dev))
         )
-        return (*tc, *self._bridged(dev))
+        return (*tc, *self._beneath(dev))
 
-    def _bridged(self, iface: str) -> Iterator[str]:
-        """Chains that frames meet inside a bridge before the IP hooks see them, or behind."""
+    def below(self, iface: str) -> tuple[str, ...]:
+        """The devices that a frame goes through before it comes in on an interface: ports of a bridge or bond, what a VLAN lies on."""
+        found: dict[str, None] = {}
+        todo = [iface]
+        for name in todo:
+            link = self.link(name)
+            under = link.peer if link is not None and link.kind in _ON_TOP and link.peer_netns is None else None
+            for other in self.namespace.links:
+                if (other.master == name or other.index == under) and other.name not in (iface, *found):
+                    found[other.name] = None
+                    todo.append(other.name)
+        return tuple(found)
+
+    def _beneath(self, iface: str) -> Iterator[str]:
+        """Chains that frames meet below an interface before the IP hooks see them, or behind."""
         link = self.link(iface)
-        if link is None or (link.told and link.kind != "bridge"):
+        if link is None:
             return
-        ports = {one.name for one in self.namespace.links if one.master == iface}
+        below = self.below(iface)
+        if link.told and link.kind != "bridge" and not below:
+            return
         for table in self.ruleset.tables:
             for chain in table.chains:
-                if (
-                    chain.hook is None
-                    or table.flags & TABLE_DORMANT
-                    or not (chain.rules or chain.hook.policy == "drop")
-                ):
+                hook = chain.hook
+                if hook is None or table.flags & TABLE_DORMANT or not (chain.rules or hook.policy == "drop"):
                     continue
-                devices = chain.hook.devices
-                at_port = chain.hook.hook in ("ingress", "egress") and any(_hooked(devices, port) for port in ports)
+                where = f"{table.family} {table.name} {chain.name}"
+                at_port = [d for d in below if hook.hook in ("ingress", "egress") and _hooked(hook.devices, d)]
                 if table.family == "bridge" and not link.told:
-                    yield f"{table.family} {table.name} {chain.name}: whether `{iface}` is a bridge is not known"
-                elif table.family == "bridge" or at_port:
-                    yield f"{table.family} {table.name} {chain.name}: what happens inside bridge `{iface}` is not analysed"
+                    yield f"{where}: whether `{iface}` is a bridge is not known"
+                elif link.kind == "bridge" and (table.family == "bridge" or at_port):
+                    yield f"{where}: what happens inside bridge `{iface}` is not analysed"
+                elif at_port:
+                    yield f"{where}: what happens on `{at_port[0]}`, on which `{iface}` lies, is not analysed"
 
     def behind(self, dev: str, address: str) -> "tuple[World, str] | None":
         """The namespace of the same snapshot that answers for an address on the cables of `dev`, and its interface there."""
