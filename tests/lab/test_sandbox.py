@@ -1,5 +1,6 @@
 """Sandboxes: they need no root, hosts in them talk to each other, and nothing is left behind however they end."""
 
+import gc
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -122,6 +124,38 @@ def test_what_a_function_returns_or_raises_comes_back(pair: tuple[Sandbox, Host,
 
     with pytest.raises(RuntimeError, match="Local: strange"):
         one.call(fail)
+
+
+class Left:
+    """Garbage in a circle, that says in which process it was collected."""
+
+    ends: ClassVar[list[int]] = []
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        Left.ends.append(os.getpid())
+
+
+def test_garbage_of_the_caller_is_not_collected_inside(pair: tuple[Sandbox, Host, Host]) -> None:
+    """It may belong to a library whose threads do not survive a fork."""
+
+    def collected() -> list[int]:
+        gc.collect()
+        return Left.ends
+
+    gc.collect()
+    Left.ends.clear()
+    gc.disable()
+    try:
+        Left()
+        inside = pair[1].call(collected)
+    finally:
+        gc.enable()
+
+    assert inside == []
+    assert collected() == [os.getpid()]
 
 
 def test_exit_status_and_signals_pass_through(pair: tuple[Sandbox, Host, Host]) -> None:

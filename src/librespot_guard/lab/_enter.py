@@ -6,6 +6,7 @@ child does the work inside. The usher hands on signals and the exit status; if t
 """
 
 import contextlib
+import gc
 import os
 import pickle
 import signal
@@ -75,7 +76,11 @@ def fork() -> int:
     sys.stderr.flush()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
+        child = os.fork()
+    if child == 0:
+        # what the parent threw away is not for us to end: it may belong to threads that we do not have (oxidd's)
+        gc.freeze()
+    return child
 
 
 def leave_terminal() -> None:
