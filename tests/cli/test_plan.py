@@ -137,3 +137,12 @@ def test_a_service_without_a_listener_is_no_yes(guard: Guard, facts: Path, polic
     assert "Kitchen: no listener of it was seen" in prove.stderr
     assert verify.returncode == 4
     assert (json.loads(verify.stdout)["proved"], json.loads(verify.stdout)["proof"]) == (False, "undecided")
+
+
+@pytest.mark.kernel
+def test_rules_that_may_not_be_read_are_a_fault_of_the_machine(guard: Guard, policy: Path) -> None:
+    """Without privilege the plan is shown as far as it goes, says why it ends there, and is neither "yes" nor "no"."""
+    done = guard("plan", policy, prefix=("unshare", "-Urn", "setpriv", "--bounding-set=-all"))
+
+    assert done.returncode == 3
+    assert "the packet filter of this host could not be read" in done.stdout

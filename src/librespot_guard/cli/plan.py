@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from librespot_guard.cli import common
+from librespot_guard.errors import MachineError
 
 if TYPE_CHECKING:
     from librespot_guard.plan import EffectiveRule, Plan
@@ -38,9 +39,10 @@ Examples:
 def plan(policy_file: Path, snapshot_file: Path | None, output: str, output_file: Path | None, exit_code: bool) -> int:
     """Show what the policy in the file POLICY would change on this host: every rule with its why, and the rules as a diff.
 
-    Exit status 1 if the policy can't be applied here (each reason is listed).
+    Exit status 1 if the policy can't be applied here (each reason is listed), 3 if that can't be told because the rules of this host can't be read.
     """
-    made = make(policy_file, common.load_snapshot(snapshot_file), live=snapshot_file is None)
+    facts = common.load_snapshot(snapshot_file)
+    made = make(policy_file, facts, live=snapshot_file is None)
     document = made.to_json()
     if output_file is not None:
         common.write_text(output_file, common.json_text(document, indent=2) + "\n")
@@ -48,6 +50,8 @@ def plan(policy_file: Path, snapshot_file: Path | None, output: str, output_file
         common.print_json(document)
     else:
         click.echo(render(made))
+    if snapshot_file is None and facts.home.nft is None:
+        return MachineError.status
     return 1 if made.refusals or (exit_code and not made.unchanged) else 0
 
 
