@@ -17,6 +17,9 @@ SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 # only root of the machine itself may look there, and nobody is that in a sandbox
 UNSEEN_IN_A_SANDBOX = {"BPF programs on netfilter hooks and cgroups"}
 
+# in front of a command that reads this machine: it then has no other processes than its own
+ALONE = ("unshare", "-Urnpf", "--mount-proc", "--kill-child")
+
 
 class Guard(Protocol):
     """Runs `librespot-guard ARGUMENTS` in a process of its own; state and boot files go to a folder of the test."""

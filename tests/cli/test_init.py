@@ -8,7 +8,7 @@ import pytest
 from librespot_guard.policy import assign, load
 from librespot_guard.snapshot import dumps
 from policy.factory import HOME, host, listening, service
-from support import Guard
+from support import ALONE, Guard
 
 SERVICES = (
     service("living-room", unit="librespot.service", listeners=[listening(pinned=True)]),
@@ -78,9 +78,10 @@ def test_no_service(guard: Guard, tmp_path: Path) -> None:
     assert "no service of the librespot family was found" in done.stderr
 
 
+@pytest.mark.kernel
 def test_of_this_host(guard: Guard) -> None:
-    """Without a snapshot it reads this host, as any user."""
-    done = guard("init")
+    """Without a snapshot it reads this host, as any user; here one without the daemons of other tests, which it would ask."""
+    done = guard("init", prefix=ALONE)
 
     assert done.returncode == 0
     load(done.stdout, file="init")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from librespot_guard.snapshot import Namespace, Service, Snapshot, dumps
-from support import SOURCE, Guard
+from support import ALONE, SOURCE, Guard
 
 POLICY = """\
 policy: 1
@@ -28,7 +28,9 @@ services:
 COMMANDS = [["status"], ["explain", "gate"], ["--version"], ["--help"], ["scan", "--help"], ["check", "policy.yaml"]]
 
 
-def run(folder: Path, *words: str | bytes, **more: object) -> subprocess.CompletedProcess[bytes]:
+def run(
+    folder: Path, *words: str | bytes, prefix: tuple[str, ...] = (), **more: object
+) -> subprocess.CompletedProcess[bytes]:
     """Run the command line with streams of the test's choice."""
     environment = {
         **os.environ,
@@ -39,7 +41,7 @@ def run(folder: Path, *words: str | bytes, **more: object) -> subprocess.Complet
     }
     (folder / "policy.yaml").write_text(POLICY, encoding="utf-8")
     return subprocess.run(  # type: ignore[call-overload, no-any-return]
-        [sys.executable, "-m", "librespot_guard", *words],
+        [*prefix, sys.executable, "-m", "librespot_guard", *words],
         **{"stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **more},
         cwd=folder,
         env=environment,
@@ -81,11 +83,12 @@ def test_closed_streams(words: list[str], tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.kernel
 def test_a_full_standard_error_stops_nothing(tmp_path: Path) -> None:
     """Remarks that nobody can read change neither the answer nor the exit status."""
     (tmp_path / "bad.yaml").write_text("policy: 2\n", encoding="utf-8")
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
-        good = run(tmp_path, "init", stdout=subprocess.PIPE, stderr=full)
+        good = run(tmp_path, "init", prefix=ALONE, stdout=subprocess.PIPE, stderr=full)
         bad = run(tmp_path, "check", "bad.yaml", stdout=subprocess.PIPE, stderr=full)
 
     assert good.returncode == 0

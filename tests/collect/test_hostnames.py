@@ -223,7 +223,8 @@ def test_how_often_others_are_asked(tmp_path: Path, arguments: list[str], hosts:
         found = json.loads(guard_on(me, "scan", "--network", "--format", "json", *arguments))
 
     assert [s["any_host"] for s in found["speakers"]] == [False if "--probe" in arguments else None]
-    assert log.read_text().split() == ["ready", *hosts]
+    # by 127.0.0.1 only somebody asks who scans this machine meanwhile, and looks into every namespace
+    assert [word for word in log.read_text().split() if word != "127.0.0.1:4071"] == ["ready", *hosts]
 
 
 @pytest.mark.parametrize("arguments", [("--probe",), ("--network", "--probe", "--no-ask")])

@@ -6,6 +6,7 @@ librespot `discovery/src/server.rs` and `core/src/authentication.rs`. AES comes 
 """
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -27,6 +28,8 @@ PRIME = int(
     16,
 )
 _MOST = 1 << 20
+# seconds in which a peer that says no length closes, if it does
+_CLOSING = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,11 @@ def _ask(address: str, port: int, method: str, path: str, body: bytes, timeout: 
             if not part:
                 break
             data += part
+        if _length(data.partition(b"\r\n\r\n")[0]) is None:
+            # librespot-python closes what it accepted last, not what it answered: the next request must not come before it has closed this
+            sock.settimeout(_CLOSING)
+            with contextlib.suppress(OSError):
+                sock.recv(1)
     return _parse(data)
 
 
