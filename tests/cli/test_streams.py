@@ -165,6 +165,17 @@ def test_a_device_is_written_to_and_never_replaced(guard: Guard, tmp_path: Path)
     assert file.read_text(encoding="utf-8").startswith("{")
 
 
+def test_links_in_a_circle_are_an_error(guard: Guard, tmp_path: Path) -> None:
+    """They lead to no file: that is said, and they stay."""
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    done = guard("snapshot", "--no-ask", "-o", tmp_path / "a")
+
+    assert done.returncode == 3
+    assert f"{tmp_path}/a: Too many levels of symbolic links" in done.stderr
+    assert (tmp_path / "a").is_symlink()
+
+
 def test_a_path_that_is_no_utf_8_ends_no_command(tmp_path: Path) -> None:
     """Anybody may start a program from a folder with any bytes in its name; the document is UTF-8 all the same."""
     service = Service("kitchen", "librespot", None, 7, 0, "/srv/\udcff/librespot", "1")

@@ -3,7 +3,9 @@
 Data goes to stdout, everything else to stderr. A command returns its exit status (None is 0) and raises `GuardError`s.
 """
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -99,9 +101,17 @@ def write_text(path: Path, text: str, *, mode: int = 0o600) -> None:
         if path.exists() and not path.is_file():
             path.write_text(text, encoding="utf-8")
         else:
-            write_file(path.resolve(), text, mode)
+            write_file(_target(path), text, mode)
     except OSError as error:
         raise MachineError(f"{path}: {error.strerror or error}", hint="nothing was changed there") from None
+
+
+def _target(path: Path) -> Path:
+    """The file that a path leads to, there or not yet. Raises OSError for links in a circle, where `Path.resolve` raises something else."""
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return target
 
 
 def json_text(document: Any, *, indent: int | None = None, encoding: str = "utf-8") -> str:
