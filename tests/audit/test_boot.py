@@ -26,6 +26,18 @@ def booted(folder: Path) -> Boot:
     return boot
 
 
+def test_units_that_lead_in_a_circle() -> None:
+    """Such links are no units, and end nothing."""
+    with root() as folder:
+        unit(folder, "librespot.service", "[Service]\nExecStart=/usr/bin/librespot\n", "multi-user.target")
+        for one, other in (("a.service", "b.service"), ("b.service", "a.service")):
+            (folder / "etc/systemd/system" / one).symlink_to(other)
+            enable(folder, one, "multi-user.target")
+        boot, _ = read_boot(["librespot.service"], root=str(folder))
+
+    assert "librespot.service" in {u.name for u in boot.units}
+
+
 def report(boot: Boot, rules: dict[str, Ruleset] | None = None) -> dict[str, audit.Finding]:
     """What the audit finds about units on a host with them; the snapshot goes through its JSON."""
     snapshot: Snapshot = replace(host(librespot()), boot=boot)

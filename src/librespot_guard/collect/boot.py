@@ -96,7 +96,7 @@ class _Reader:
     def loads_filter(self, name: str) -> bool:
         """Whether a unit runs a program that writes a packet filter, or a script of the administrator that does."""
         paths = [Path(folder, name) for folder in self.folders]
-        if any(path.is_symlink() and path.resolve().name not in (name, "null") for path in paths):
+        if any(path.is_symlink() and Path(os.path.realpath(path)).name not in (name, "null") for path in paths):
             return False  # another name of a unit that is looked at under its own
         template = re.sub(r"@[^.]*\.", "@.", name)
         texts = (read(f"{folder}/{one}").text for folder in self.folders for one in (name, template))
